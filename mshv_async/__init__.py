@@ -1,0 +1,1 @@
+"""Concurrent emulator and schedule explorer for the movable guest memory of Linux's mshv driver."""

@@ -1,0 +1,25 @@
+"""What may watch every step of an execution."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from mshv_async.sim.op import Op
+    from mshv_async.sim.thread import Thread
+
+
+class StepChecker(Protocol):
+    """Called at the edges of each step and for each access inside it; never changes a world."""
+
+    def spawned(self, thread: Thread, by: Thread | None) -> None:
+        """A thread was created."""
+
+    def step_begins(self, thread: Thread, op: Op) -> None:
+        """The thread was chosen; its step begins with the operation."""
+
+    def touched(self, obj: Any, what: str, write: bool, lo: int, hi: int) -> None:
+        """The current step reads or writes part of an object."""
+
+    def step_ended(self, thread: Thread) -> None:
+        """The thread reached its next point."""

@@ -1,0 +1,145 @@
+"""Dictionaries and lists that two threads can reach."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from mshv_async.sim.current import current_or_none
+from mshv_async.sim.shared import Shared, instrumented
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class _Container(Shared):
+    __slots__ = ("_tracked",)
+    _const = ("_tracked",)
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self._tracked = instrumented.get()
+
+    def _touch(self, what: str, write: bool) -> None:
+        thread = current_or_none()
+        if thread is not None:
+            thread.rt.touched(self, what, write)
+
+
+class SharedDict(_Container, Generic[K, V]):
+    """A dictionary; iteration is in insertion order, over a copy."""
+
+    __slots__ = ("_items",)
+    _const = ("_items", "_tracked")
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self._items: dict[K, V] = {}
+
+    def get(self, key: K, default: V | None = None) -> V | None:
+        """Return the value, or the default."""
+        if self._tracked:
+            self._touch(repr(key), False)
+        return self._items.get(key, default)
+
+    def __getitem__(self, key: K) -> V:
+        if self._tracked:
+            self._touch(repr(key), False)
+        return self._items[key]
+
+    def __setitem__(self, key: K, value: V) -> None:
+        if self._tracked:
+            self._touch(repr(key), True)
+        self._items[key] = value
+
+    def pop(self, key: K, default: V | None = None) -> V | None:
+        """Remove a key and return its value, or the default."""
+        if self._tracked:
+            self._touch(repr(key), True)
+        return self._items.pop(key, default)
+
+    def __contains__(self, key: object) -> bool:
+        if self._tracked:
+            self._touch(repr(key), False)
+        return key in self._items
+
+    def __len__(self) -> int:
+        if self._tracked:
+            self._touch("", False)
+        return len(self._items)
+
+    def __iter__(self) -> Iterator[K]:
+        return iter(self.keys())
+
+    def keys(self) -> list[K]:
+        """Return the keys."""
+        if self._tracked:
+            self._touch("", False)
+        return list(self._items)
+
+    def values(self) -> list[V]:
+        """Return the values."""
+        if self._tracked:
+            self._touch("", False)
+        return list(self._items.values())
+
+    def items(self) -> list[tuple[K, V]]:
+        """Return the pairs."""
+        if self._tracked:
+            self._touch("", False)
+        return list(self._items.items())
+
+
+class SharedList(_Container, Generic[V]):
+    """A list, such as a kernel hlist of regions; iteration is over a copy."""
+
+    __slots__ = ("_items",)
+    _const = ("_items", "_tracked")
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self._items: list[V] = []
+
+    def append(self, value: V) -> None:
+        """Add at the end."""
+        if self._tracked:
+            self._touch("", True)
+        self._items.append(value)
+
+    def insert(self, index: int, value: V) -> None:
+        """Add before an index (0: at the head)."""
+        if self._tracked:
+            self._touch("", True)
+        self._items.insert(index, value)
+
+    def remove(self, value: V) -> None:
+        """Remove the first element that is this object."""
+        if self._tracked:
+            self._touch("", True)
+        for index, item in enumerate(self._items):
+            if item is value:
+                del self._items[index]
+                return
+        raise ValueError(f"{self.name} does not hold it")
+
+    def __getitem__(self, index: int) -> V:
+        if self._tracked:
+            self._touch("", False)
+        return self._items[index]
+
+    def __contains__(self, value: object) -> bool:
+        if self._tracked:
+            self._touch("", False)
+        return any(item is value for item in self._items)
+
+    def __len__(self) -> int:
+        if self._tracked:
+            self._touch("", False)
+        return len(self._items)
+
+    def __iter__(self) -> Iterator[V]:
+        if self._tracked:
+            self._touch("", False)
+        return iter(list(self._items))

@@ -1,0 +1,90 @@
+"""Operations that a thread declares before it may go on.
+
+An operation names what the next step begins with: a label, the object it is about, a half-open
+range of it, read or write. A guard says when it can happen; until then the thread waits.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from mshv_async.sim.thread import Thread
+
+
+class Kind(IntEnum):
+    """What the processor does at a scheduling point."""
+
+    PREEMPT = 0  # another processor may run
+    SPIN = 1  # this one waits without sleeping
+    SLEEP = 2  # the thread may sleep: illegal in atomic context even if it would not
+
+
+PREEMPT, SPIN, SLEEP = Kind.PREEMPT, Kind.SPIN, Kind.SLEEP
+
+UNINTERRUPTIBLE = "uninterruptible"
+KILLABLE = "killable"
+INTERRUPTIBLE = "interruptible"
+
+
+class Op:
+    """One declared operation; immutable, and shared between steps where nothing varies.
+
+    ``guard(thread)`` says whether the operation can happen now; ``holders()`` names the threads
+    that can make it true (``None``: unknown). ``wait`` tells which signals end the wait.
+    """
+
+    __slots__ = (
+        "guard",
+        "hi",
+        "holders",
+        "interruptible",
+        "kind",
+        "label",
+        "lo",
+        "obj",
+        "timed",
+        "wait",
+        "write",
+        "yields",
+    )
+
+    def __init__(
+        self,
+        label: str,
+        obj: Any = None,
+        lo: int = 0,
+        hi: int = 0,
+        write: bool = True,
+        kind: Kind = PREEMPT,
+        guard: Callable[[Thread], bool] | None = None,
+        holders: Callable[[], Sequence[Thread]] | None = None,
+        wait: str = UNINTERRUPTIBLE,
+        yields: bool = False,
+        timed: bool = False,
+    ) -> None:
+        self.label = label
+        self.obj = obj
+        self.lo = lo
+        self.hi = hi
+        self.write = write
+        self.kind = kind
+        self.guard = guard
+        self.holders = holders
+        self.wait = wait
+        self.interruptible = wait != UNINTERRUPTIBLE
+        self.yields = yields
+        self.timed = timed
+
+    @property
+    def object_name(self) -> str:
+        """The name of the object, readable even after it was freed."""
+        return "" if self.obj is None else str(object.__getattribute__(self.obj, "name"))
+
+    def line(self) -> str:
+        """Give the operation as it stands in digests and in the columns."""
+        rng = f" {self.lo:#x}-{self.hi:#x}" if self.hi > self.lo else ""
+        return f"{self.label} {self.object_name}{rng} {'w' if self.write else 'r'}"

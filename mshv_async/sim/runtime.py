@@ -1,0 +1,413 @@
+"""One execution: its threads, who runs next, and what it came to."""
+
+from __future__ import annotations
+
+import heapq
+import random
+from typing import TYPE_CHECKING, Any
+
+from mshv_async.sim import liveness, verdicts, waitfor
+from mshv_async.sim.bounds import Bounds
+from mshv_async.sim.costs import CostTable
+from mshv_async.sim.current import current_or_none
+from mshv_async.sim.faults import Finding, ModelFault, Place, SimulationEnded
+from mshv_async.sim.inject import Injection, Injector
+from mshv_async.sim.lockorder import LockOrder
+from mshv_async.sim.op import SLEEP, Op
+from mshv_async.sim.stacks import StackFrame, stack_of, traceback_stack
+from mshv_async.sim.tape import THREAD, Decision, Tape
+from mshv_async.sim.thread import START, Thread
+
+if TYPE_CHECKING:
+    from asyncio import Future
+    from collections.abc import Callable, Coroutine
+    from types import TracebackType
+
+    from mshv_async.sim.checkers import StepChecker
+    from mshv_async.sim.loop import SimLoop
+    from mshv_async.sim.strategies import Strategy
+
+TIMER = Op("timer.fire")
+
+
+class Departure(Exception):
+    """A tape does not fit the execution: at which step, and why."""
+
+    def __init__(self, step: int, why: str) -> None:
+        super().__init__(f"departs at step {step}: {why}")
+        self.step = step
+        self.why = why
+
+
+class Runtime:
+    """Schedules the threads of one execution on a simulated loop.
+
+    ``mode`` is ``explore`` (the strategy decides), ``timed`` (the thread with the earliest
+    virtual clock runs) or ``realtime`` (see :mod:`mshv_async.sim.realtime`). ``keep`` records
+    notes for a log. ``is_driver`` says which modules' functions a title should name.
+    """
+
+    def __init__(
+        self,
+        strategy: Strategy,
+        *,
+        mode: str = "explore",
+        seed: int = 1,
+        bounds: Bounds | None = None,
+        costs: CostTable | None = None,
+        injections: tuple[Injection, ...] = (),
+        keep: bool = False,
+        panic_on_warn: bool = False,
+        is_driver: Callable[[str], bool] = lambda _: False,
+        checkers: tuple[StepChecker, ...] = (),
+    ) -> None:
+        self.strategy = strategy
+        self.mode = mode
+        self.timed = mode == "timed"
+        self.bounds = bounds or Bounds()
+        self.costs = costs or CostTable()
+        self.injector = Injector(injections)
+        self.panic_on_warn = panic_on_warn
+        self.is_driver = is_driver
+        self.checkers = checkers
+        self.live: list[Thread] = []
+        self.all_threads: list[Thread] = []
+        self.trace: list[tuple[int, Op]] = []
+        self.clock_trace: list[int] = []
+        self.tape: Tape = []
+        self.notes: list[tuple[int, int, str, dict[str, Any]]] | None = [] if keep else None
+        self.steps = 0
+        self.preemptions = 0
+        self.now_ns = 0
+        self.running: Thread | None = None
+        self.fair = False
+        self.fair_since = 0
+        self.quantum = 0
+        self.closing = False
+        self.ended = False
+        self.finding: Finding | None = None
+        self.warnings: dict[str, int] = {}
+        self.error: BaseException | None = None
+        self.departure: Departure | None = None
+        self.cut: str | None = None
+        self.pending: list[Finding] = []
+        self.watchers: dict[str, list[Callable[..., None]]] = {}
+        self.lock_order = LockOrder()
+        self.world: Any = None
+        self.tie = random.Random(seed)
+        self._timers: list[tuple[int, int, Thread]] = []
+        self._timer_thread: Thread | None = None
+        self.loop: SimLoop | None = None
+        self.done: Future[None] | None = None
+        self._seat: Callable[[Thread], None] | None = None
+
+    # -- threads ---------------------------------------------------------------------------
+
+    def spawn(
+        self,
+        name: str,
+        body: Callable[[], Coroutine[Any, Any, Any]],
+        *,
+        daemon: bool = False,
+        forever: bool = False,
+        kind: str = "",
+        for_thread: Thread | None = None,
+    ) -> Thread:
+        """Create a thread, at set-up or while running; it starts when it is first chosen.
+
+        ``daemon``: the execution does not wait for it. ``for_thread``: it works for that thread,
+        so that its steps count towards that thread's progress.
+        """
+        thread = Thread(self, len(self.all_threads), name, body)
+        thread.daemon = daemon
+        thread.forever = forever
+        thread.kind = kind
+        if for_thread is not None:
+            thread.ledger = for_thread.ledger
+        running = current_or_none()
+        thread.clock_ns = running.clock_ns if running is not None and running.rt is self else 0
+        self.all_threads.append(thread)
+        self.live.append(thread)
+        for checker in self.checkers:
+            checker.spawned(thread, running)
+        if self._seat is not None:
+            self._seat(thread)
+        return thread
+
+    @property
+    def threads(self) -> list[Thread]:
+        """All threads ever created, by tid."""
+        return self.all_threads
+
+    def begin(self, loop: SimLoop, done: Future[None], seat: Callable[[Thread], None]) -> None:
+        """Start the execution: give every thread a task and pick the first to run."""
+        self.loop, self.done, self._seat = loop, done, seat
+        for thread in self.live:
+            seat(thread)
+        first = self._next(None)
+        if first is not None:
+            assert first.parker is not None
+            loop.next_parker = first.parker
+
+    def arrive(self, thread: Thread, op: Op) -> bool:
+        """Declare the thread's next operation; True when it has to park until it is chosen."""
+        if self.ended:
+            raise SimulationEnded
+        if op.kind is SLEEP and (thread.spins or thread.irqs_off or thread.nonblock_depth):
+            verdicts.sleep_in_atomic(self, thread, op)
+        thread.op = op
+        if self.pending or self.checkers:
+            self._step_ended(thread)
+        nxt = self._next(thread)
+        if nxt is thread:
+            return False
+        if nxt is None:
+            raise SimulationEnded
+        assert self.loop is not None
+        self.loop.next_parker = nxt.parker
+        return True
+
+    def _next(self, cur: Thread | None) -> Thread | None:
+        """Choose who runs the next step, record it, and return it; None: it is over."""
+        while True:
+            enabled = [
+                t
+                for t in self.live
+                if (g := t.op.guard) is None or g(t) or (t.op.interruptible and t.fatal_pending)
+            ]
+            if cur is not None and cur.op.guard is not None and cur not in enabled:
+                waitfor.check_cycle(self, cur)
+                if self.ended:
+                    return None
+            if not enabled or (self.closing and self._drained(enabled)):
+                self._nothing_left(enabled)
+                return None
+            if len(enabled) == 1:
+                nxt = enabled[0]
+                if self.timed:
+                    self._advance_clock(enabled)
+            elif self.timed:
+                nxt = self._advance_clock(enabled)
+            elif self.fair:
+                nxt = liveness.round_robin(self, enabled, cur)
+            else:
+                index = self.strategy.pick(enabled, cur)
+                nxt = enabled[index]
+                self.tape.append(Decision(THREAD, index, len(enabled)))
+                if cur is not None and nxt is not cur and cur in enabled and not cur.op.yields:
+                    self.preemptions += 1
+            self._record(nxt)
+            if self.ended:
+                return None
+            if nxt is not self._timer_thread:
+                self.running = nxt
+                return nxt
+            self._fire_timer()
+
+    def _record(self, nxt: Thread) -> None:
+        op = nxt.op
+        self.trace.append((nxt.tid, op))
+        self.steps += 1
+        ledger = nxt.ledger
+        ledger.own_steps += 1
+        for checker in self.checkers:
+            checker.step_begins(nxt, op)
+        if ledger.own_steps > self.bounds.progress_steps:
+            liveness.own_bound(self, nxt)
+        elif not self.steps & 0xFF:
+            liveness.others_bound(self)
+            if self.steps > self.bounds.max_steps:
+                self.cut = "max_steps"
+                self.finish(None)
+
+    def _advance_clock(self, enabled: list[Thread]) -> Thread:
+        """Timed mode: pick the thread that could go on first, and let its step take its time."""
+        now = self.now_ns
+        best, best_key = enabled[0], (1 << 62, 0)
+        for t in self.live:
+            if t not in enabled:
+                t.ready_ns = -1
+        tied = []
+        for t in enabled:
+            if t.ready_ns < 0:
+                t.ready_ns = max(t.clock_ns, now, t.resumes_at_ns)
+            key = (t.ready_ns, t.clock_ns)
+            if key < best_key:
+                best, best_key, tied = t, key, [t]
+            elif key == best_key:
+                tied.append(t)
+        if len(tied) > 1:
+            best = tied[self.tie.randrange(len(tied))]
+        liveness.hung_task(self, best.ready_ns)
+        self.now_ns = best.ready_ns
+        best.clock_ns = best.ready_ns + self.costs.ns(best.op.label)
+        best.ready_ns = -1
+        best.resumes_at_ns = 0
+        self.clock_trace.append(self.now_ns)
+        return best
+
+    def _drained(self, enabled: list[Thread]) -> bool:
+        return all(t.daemon for t in self.live) and all(
+            t is self._timer_thread or t.op is START for t in enabled
+        )
+
+    def _nothing_left(self, enabled: list[Thread]) -> None:
+        waiting = [t for t in self.live if not t.daemon]
+        if waiting and not enabled:
+            waitfor.deadlock(self, waiting)
+        else:
+            self.finish(None)
+
+    def thread_finished(self, thread: Thread) -> None:
+        """Note that a thread's body returned, and pick who goes on."""
+        thread.finished = True
+        if self.ended:
+            return
+        self.live.remove(thread)
+        if thread.held:
+            verdicts.left_holding(self, thread, thread.held, "exit")
+        self.probe("thread.exit", thread)
+        self.closing = all(t.daemon or t.forever for t in self.live)
+        if self.closing and not any(not t.daemon for t in self.live):
+            for t in self.live:
+                t.ledger.owes = False
+        try:
+            if self.pending or self.checkers:
+                self._step_ended(thread)
+            nxt = self._next(None)
+        except SimulationEnded:
+            return
+        except Departure as gone:
+            self.crashed(thread, gone)
+            return
+        if nxt is not None:
+            assert self.loop is not None
+            self.loop.next_parker = nxt.parker
+
+    # -- decisions -------------------------------------------------------------------------
+
+    def choose(self, label: str, bound: int) -> int:
+        """Resolve a data choice: 0 … bound − 1, where 0 is the benign one."""
+        if bound < 2:
+            return 0
+        if self.fair:
+            return 0
+        value = self.strategy.value(label, bound)
+        self.tape.append(Decision(label, value, bound))
+        return value
+
+    # -- time ------------------------------------------------------------------------------
+
+    def arm_timer(self, thread: Thread, ns: int) -> None:
+        """Make the thread's sleep end after ``ns`` virtual nanoseconds."""
+        thread.timer_fired = False
+        if self.timed:
+            thread.timer_fired = True
+            thread.resumes_at_ns = thread.clock_ns + ns
+            return
+        if self._timer_thread is None:
+            self._timer_thread = Thread(self, len(self.all_threads), "timer", _no_body)
+            self._timer_thread.daemon = True
+            self._timer_thread.op = Op("timer.fire", guard=lambda _: bool(self._timers))
+            self.all_threads.append(self._timer_thread)
+            self.live.append(self._timer_thread)
+        heapq.heappush(self._timers, (self.now_ns + ns, thread.tid, thread))
+
+    def _fire_timer(self) -> None:
+        due_ns, _, thread = heapq.heappop(self._timers)
+        self.now_ns = max(self.now_ns, due_ns)
+        thread.timer_fired = True
+
+    def pending_timers(self) -> list[tuple[int, str]]:
+        """Return armed timers as (ns from now, thread name), earliest first."""
+        return sorted((due - self.now_ns, t.name) for due, _, t in self._timers)
+
+    # -- facts, notes, verdicts ------------------------------------------------------------
+
+    def watch(self, name: str, watcher: Callable[..., None]) -> None:
+        """Subscribe to the facts of one name that the models tell."""
+        self.watchers.setdefault(name, []).append(watcher)
+
+    def probe(self, name: str, *args: Any) -> None:
+        """Tell the watchers a fact."""
+        for watcher in self.watchers.get(name, ()):
+            watcher(*args)
+
+    def note(self, event: str, fields: dict[str, Any]) -> None:
+        """Record a log event of the running thread, if this execution is kept."""
+        if self.notes is not None:
+            thread = current_or_none()
+            name = thread.name if thread is not None else "setup"
+            t_ns = thread.clock_ns if thread is not None else 0
+            self.notes.append((self.steps, t_ns, name, {"event": event, **fields}))
+
+    def touched(self, obj: Any, what: str, write: bool, lo: int = 0, hi: int = 0) -> None:
+        """Add an access to the footprint of the current step."""
+        for checker in self.checkers:
+            checker.touched(obj, what, write, lo, hi)
+
+    def stack_of(self, thread: Thread) -> tuple[str, ...]:
+        """Return the names of the functions on a thread's stack, innermost first."""
+        return tuple(f.function for f in stack_of(thread, current_or_none()))
+
+    def place(self, thread: Thread | None = None, frames: list[StackFrame] | None = None) -> Place:
+        """Return where a thread is now: the functions worth naming first."""
+        thread = thread or current_or_none()
+        if thread is None:
+            return Place("setup", 0, ())
+        frames = stack_of(thread, current_or_none()) if frames is None else frames
+        driver = [f.function for f in frames if self.is_driver(f.module)]
+        rest = [f.function for f in frames if not self.is_driver(f.module)]
+        return Place(thread.name, self.steps, (*driver, *rest))
+
+    def report(self, finding: Finding) -> None:
+        """Take a finding of the oracle; it is judged when the current step ends."""
+        self.pending.append(finding)
+
+    def _step_ended(self, thread: Thread) -> None:
+        for checker in self.checkers:
+            checker.step_ended(thread)
+        if self.pending:
+            self.finish(min(self.pending, key=lambda f: verdicts.severity(f.verdict)))
+            raise SimulationEnded
+
+    def faulted(self, thread: Thread, fault: ModelFault, tb: TracebackType | None) -> None:
+        """End the execution because modelled code faulted on this thread."""
+        self.finish(verdicts.of_fault(self, thread, fault, traceback_stack(tb)))
+
+    def crashed(self, thread: Thread, error: BaseException) -> None:
+        """End the execution because the model itself is broken, or its tape departed."""
+        if isinstance(error, Departure):
+            self.departure = error
+        elif self.error is None:
+            error.add_note(f"in thread {thread.name} at step {self.steps} ({thread.op.label})")
+            self.error = error
+        self.finish(None)
+
+    def finish(self, finding: Finding | None) -> None:
+        """End the execution; the remaining threads are unwound."""
+        if self.ended:
+            return
+        self.ended = True
+        self.finding = finding
+        if finding is None and self.error is None and self.departure is None and not self.cut:
+            self.probe("world.end")
+            if self.pending:
+                self.finding = min(self.pending, key=lambda f: verdicts.severity(f.verdict))
+        assert self.loop is not None
+        self.loop.next_parker = None
+        self.loop.call_soon(self._reap)
+
+    def _reap(self) -> None:
+        for thread in self.all_threads:
+            parker = thread.parker
+            if parker is not None and parker.wake is not None and not thread.finished:
+                parker.dead = True
+                parker.resume()
+        assert self.done is not None
+        if not self.done.done():
+            self.done.set_result(None)
+
+
+async def _no_body() -> None:
+    """The timer has no code of its own."""

@@ -1,0 +1,158 @@
+"""The reader/writer semaphore, fair as the kernel's: a waiting writer holds back new readers."""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING
+
+from mshv_async.sim.current import current
+from mshv_async.sim.faults import oops
+from mshv_async.sim.locks import acquired, released, waits
+from mshv_async.sim.op import KILLABLE, SLEEP, UNINTERRUPTIBLE, Op
+from mshv_async.sim.shared import Shared
+from mshv_async.sim.thread import Thread, do
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class RwSem(Shared):
+    """Many readers or one writer; both may sleep.
+
+    A writer's arrival is a step of its own, because from then on readers that arrive queue behind
+    it (a recursive reader for ever). Readers that were queued already go first. ``barging`` lets
+    readers pass a waiting writer.
+    """
+
+    __slots__ = ("ahead", "barging", "cls", "readers", "writer", "writers_waiting")
+    _const = ("barging", "cls")
+    _sync = True
+
+    def __init__(self, name: str, cls: str, *, barging: bool = False) -> None:
+        super().__init__(name)
+        self.cls = cls
+        self.barging = barging
+        self.readers: list[Thread] = []
+        self.writer: Thread | None = None
+        self.writers_waiting: list[Thread] = []
+        self.ahead: list[Thread] = []  # readers that queued before the first waiting writer
+
+    def _readable(self, thread: Thread) -> bool:
+        if self.writer is not None:
+            return False
+        return self.barging or not self.writers_waiting or thread in self.ahead
+
+    def _writable(self, thread: Thread) -> bool:
+        del thread
+        return self.writer is None and not self.readers
+
+    def _read_holders(self) -> Sequence[Thread]:
+        return (self.writer,) if self.writer is not None else tuple(self.writers_waiting)
+
+    def _write_holders(self) -> Sequence[Thread]:
+        return (self.writer,) if self.writer is not None else tuple(self.readers)
+
+    async def _down_read(self, wait: str) -> int:
+        thread = current()
+        op = Op(
+            "rwsem.read_lock", self, write=True, kind=SLEEP,
+            guard=self._readable, holders=self._read_holders, wait=wait,
+        )  # fmt: skip
+        if not self._readable(thread):
+            waits(thread, self)
+        if not await do(op):
+            return -errno.EINTR
+        self.readers = [*self.readers, thread]
+        if thread in self.ahead:
+            self.ahead = [t for t in self.ahead if t is not thread]
+        acquired(thread, self)
+        return 0
+
+    async def down_read(self) -> None:
+        """Acquire for reading, waiting uninterruptibly."""
+        await self._down_read(UNINTERRUPTIBLE)
+
+    async def down_read_killable(self) -> int:
+        """Acquire for reading; -EINTR when a fatal signal ends the wait."""
+        return await self._down_read(KILLABLE)
+
+    async def down_read_trylock(self) -> bool:
+        """Acquire for reading if that needs no wait."""
+        thread = current()
+        await do(Op("rwsem.read_trylock", self))
+        if self.writer is not None or (self.writers_waiting and not self.barging):
+            return False
+        self.readers = [*self.readers, thread]
+        acquired(thread, self)
+        return True
+
+    async def up_read(self) -> None:
+        """Release a reader's hold."""
+        thread = current()
+        await do(Op("rwsem.read_unlock", self))
+        if thread not in self.readers:
+            oops(f"{self.name} read-released by {thread.name}, which does not hold it", self)
+        left = list(self.readers)
+        left.remove(thread)
+        self.readers = left
+        released(thread, self)
+
+    async def _down_write(self, wait: str) -> int:
+        thread = current()
+        await do(Op("rwsem.write_arrive", self, kind=SLEEP))
+        if not self.writers_waiting and self.writer is not None:
+            self.ahead = [
+                t for t in thread.rt.live if t.op.obj is self and t.op.label == "rwsem.read_lock"
+            ]
+        if not self._writable(thread):
+            waits(thread, self)
+        self.writers_waiting = [*self.writers_waiting, thread]
+        op = Op(
+            "rwsem.write_lock", self, kind=SLEEP,
+            guard=self._writable, holders=self._write_holders, wait=wait,
+        )  # fmt: skip
+        got = await do(op)
+        self.writers_waiting = [t for t in self.writers_waiting if t is not thread]
+        if not self.writers_waiting:
+            self.ahead = []
+        if not got:
+            return -errno.EINTR
+        self.writer = thread
+        acquired(thread, self)
+        return 0
+
+    async def down_write(self) -> None:
+        """Acquire for writing, waiting uninterruptibly."""
+        await self._down_write(UNINTERRUPTIBLE)
+
+    async def down_write_killable(self) -> int:
+        """Acquire for writing; -EINTR when a fatal signal ends the wait."""
+        return await self._down_write(KILLABLE)
+
+    async def down_write_trylock(self) -> bool:
+        """Acquire for writing if free at this moment."""
+        thread = current()
+        await do(Op("rwsem.write_trylock", self))
+        if not self._writable(thread):
+            return False
+        self.writer = thread
+        acquired(thread, self)
+        return True
+
+    async def up_write(self) -> None:
+        """Release the writer's hold."""
+        thread = current()
+        await do(Op("rwsem.write_unlock", self))
+        if self.writer is not thread:
+            oops(f"{self.name} write-released by {thread.name}, which does not hold it", self)
+        self.writer = None
+        released(thread, self)
+
+    async def downgrade_write(self) -> None:
+        """Turn the writer's hold into a reader's without letting a writer in between."""
+        thread = current()
+        await do(Op("rwsem.downgrade", self))
+        if self.writer is not thread:
+            oops(f"{self.name} downgraded by {thread.name}, which does not hold it", self)
+        self.writer = None
+        self.readers = [*self.readers, thread]

@@ -1,0 +1,156 @@
+"""Objects that two threads can reach: named, instrumented, poisoned when freed.
+
+Every slot of a :class:`Shared` subclass is state: it is in the state key, and while the checkers
+run each read and write of it goes into the footprint of the current step. Checked executions
+use a subclass whose slots are properties; the others pay nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, NoReturn, Self, TypeVar
+
+from mshv_async.sim.current import current_or_none, instrumented
+from mshv_async.sim.faults import ModelFault, Place
+
+T = TypeVar("T", bound="Shared")
+
+_checked_variants: dict[type, type] = {}  # derived classes, not state
+_freed_variants: dict[type, type] = {}
+
+
+class Shared:
+    """Base of every modelled object. Subclasses declare ``__slots__``.
+
+    ``_embedded`` names slots whose objects live and die with this one (C's nested structs);
+    ``_const`` names slots that are written once, at construction; ``_sync`` marks objects that
+    order threads (locks, queues), whose own fields no race is looked for in.
+    """
+
+    __slots__ = ("_grave", "name")
+    _embedded: ClassVar[tuple[str, ...]] = ()
+    _const: ClassVar[tuple[str, ...]] = ()
+    _sync: ClassVar[bool] = False
+
+    name: str
+    _grave: Place | None
+
+    def __new__(cls, *_args: Any, **_kwargs: Any) -> Self:
+        """Make an instance, of the reporting variant while the checkers run."""
+        if instrumented.get():
+            return object.__new__(_checked(cls))
+        return object.__new__(cls)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._grave = None
+
+
+def slots_of(cls: type) -> tuple[str, ...]:
+    """Return all state slots of a class, base first, without the name and the grave."""
+    found: list[str] = []
+    for base in reversed(cls.__mro__):
+        own = base.__dict__.get("__slots__", ())
+        found.extend(s for s in ((own,) if isinstance(own, str) else own) if s not in found)
+    return tuple(s for s in found if s not in {"name", "_grave"})
+
+
+def model_class(obj: object) -> type:
+    """Return the class as the model's author wrote it, of an object in any variant."""
+    cls = type(obj)
+    return cls.__mro__[1] if cls in _variant_set else cls
+
+
+_variant_set: set[type] = set()  # membership only, never iterated
+_freed_set: set[type] = set()
+
+
+def _reporting(slot: str, base: type) -> property:
+    descriptor = base.__dict__[slot]
+    read, store = descriptor.__get__, descriptor.__set__
+
+    def get(self: Shared) -> Any:
+        thread = current_or_none()
+        if thread is not None:
+            thread.rt.touched(self, slot, False)
+        return read(self)
+
+    def put(self: Shared, value: Any) -> None:
+        thread = current_or_none()
+        if thread is not None:
+            thread.rt.touched(self, slot, True)
+        store(self, value)
+
+    return property(get, put)
+
+
+def _checked(cls: type[T]) -> type[T]:
+    variant = _checked_variants.get(cls)
+    if variant is None:
+        body: dict[str, Any] = {"__slots__": (), "__module__": cls.__module__}
+        for base in cls.__mro__:
+            own = base.__dict__.get("__slots__", ())
+            for slot in (own,) if isinstance(own, str) else own:
+                if slot not in {"name", "_grave"} and slot not in cls._const:
+                    body[slot] = _reporting(slot, base)
+        variant = type(cls.__name__, (cls,), body)
+        _checked_variants[cls] = variant
+        _variant_set.add(variant)
+    return variant
+
+
+def name_of(obj: object) -> str:
+    """Return the name of a modelled object, freed or not."""
+    return str(object.__getattribute__(obj, "name"))
+
+
+def _use_after_free(self: Shared, *_: object) -> NoReturn:
+    grave = object.__getattribute__(self, "_grave")
+    raise ModelFault("use-after-free", f"{name_of(self)} used after it was freed", (self,), grave)
+
+
+def _freed(cls: type) -> type:
+    cls = cls.__mro__[1] if cls in _variant_set else cls
+    variant = _freed_variants.get(cls)
+    if variant is None:
+        body = {
+            "__slots__": (),
+            "__module__": cls.__module__,
+            "__getattribute__": _use_after_free,
+            "__setattr__": _use_after_free,
+        }
+        for special in ("__len__", "__iter__", "__getitem__", "__setitem__", "__contains__"):
+            if hasattr(cls, special):
+                body[special] = _use_after_free
+        variant = type(f"Freed{cls.__name__}", (cls,), body)
+        _freed_variants[cls] = variant
+        _variant_set.add(variant)
+        _freed_set.add(variant)
+    return variant
+
+
+def is_freed(obj: object) -> bool:
+    """Say whether the object was freed."""
+    return type(obj) in _freed_set
+
+
+def poison(obj: Shared, place: Place) -> list[Shared]:
+    """Free an object and all that is embedded in it; return what was freed."""
+    dead: list[Shared] = []
+    stack = [obj]
+    while stack:
+        victim = stack.pop()
+        if is_freed(victim):
+            raise ModelFault(
+                "use-after-free",
+                f"{name_of(victim)} freed twice",
+                (victim,),
+                object.__getattribute__(victim, "_grave"),
+            )
+        for slot in model_class(victim)._embedded:  # type: ignore[attr-defined]
+            inner = object.__getattribute__(victim, slot)
+            if isinstance(inner, Shared) and not is_freed(inner):
+                stack.append(inner)
+        victim._grave = place
+        dead.append(victim)
+        victim.__class__ = _freed(type(victim))
+    return dead

@@ -1,0 +1,71 @@
+"""What modelled code says beside doing its work: choices, notes, facts, warnings, frames."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from mshv_async.sim import verdicts
+from mshv_async.sim.current import current, current_or_none
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from mshv_async.sim.inject import Injection
+    from mshv_async.sim.thread import Thread
+
+R = TypeVar("R")
+
+
+def choose(label: str, bound: int) -> int:
+    """Resolve a data choice of the current thread: 0 … bound − 1; 0 is the benign one."""
+    return current().rt.choose(label, bound)
+
+
+def injected(at: str, caller: Thread | None = None, rep: int | None = None) -> Injection | None:
+    """Ask whether a permitted failure happens at this point; one decision for each match.
+
+    ``caller``: the thread whose call it is, where an actor works for another (default: current).
+    """
+    thread = current()
+    injector = thread.rt.injector
+    if at not in injector.sites:
+        return None
+    return injector.ask(at, caller or thread, rep)
+
+
+def note(event: str, **fields: Any) -> None:
+    """Record a log event; costs next to nothing unless the execution is kept."""
+    thread = current_or_none()
+    if thread is not None and thread.rt.notes is not None:
+        thread.rt.note(event, fields)
+
+
+def probe(name: str, *args: Any) -> None:
+    """Tell whoever watches a fact, in the step in which it became true."""
+    thread = current_or_none()
+    if thread is not None:
+        for watcher in thread.rt.watchers.get(name, ()):
+            watcher(*args)
+
+
+def warn(site: str, once: bool = True) -> None:
+    """Fire a WARN site. ``once``: only the first time, as WARN_ONCE."""
+    rt = current().rt
+    if once and site in rt.warnings:
+        return
+    note("warn", site=site)
+    verdicts.warning(rt, site)
+
+
+async def checked_call(kind: str, call: Coroutine[Any, Any, R]) -> R:
+    """Run a callback, an ioctl or a system call; it must not leave locks behind.
+
+    Locks that the thread holds on return and did not hold on entry are ``lost-unlock``.
+    """
+    thread = current()
+    before = len(thread.held)
+    result = await call
+    if len(thread.held) > before:
+        name = getattr(call, "__name__", kind)
+        verdicts.left_holding(thread.rt, thread, thread.held[before:], name)
+    return result

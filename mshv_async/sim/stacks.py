@@ -1,0 +1,68 @@
+"""Where a thread's coroutines stand: function names, innermost first."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from types import FrameType, TracebackType
+
+    from mshv_async.sim.thread import Thread
+
+
+class StackFrame(NamedTuple):
+    """A function on a stack, and the module that it is written in."""
+
+    function: str
+    module: str
+
+
+_HIDDEN = ("mshv_async.sim.", "mshv_async.oracle", "asyncio", "anyio")
+
+
+def _shown(frame: FrameType) -> bool:
+    return not frame.f_globals.get("__name__", "").startswith(_HIDDEN)
+
+
+def _entry(frame: FrameType) -> StackFrame:
+    return StackFrame(frame.f_code.co_name, frame.f_globals.get("__name__", ""))
+
+
+def running_stack() -> list[StackFrame]:
+    """Return the stack of the code that calls this, up to the thread's body."""
+    found = []
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code.co_name != "_serve":
+        if _shown(frame):
+            found.append(_entry(frame))
+        frame = frame.f_back
+    return found
+
+
+def waiting_stack(coro: Any) -> list[StackFrame]:
+    """Return the stack of a suspended coroutine."""
+    found = []
+    while coro is not None:
+        frame = getattr(coro, "cr_frame", None) or getattr(coro, "gi_frame", None)
+        if frame is not None and _shown(frame):
+            found.append(_entry(frame))
+        coro = getattr(coro, "cr_await", None)
+    return found[::-1]
+
+
+def traceback_stack(traceback: TracebackType | None) -> list[StackFrame]:
+    """Return the stack at the place where an exception was raised."""
+    found = []
+    while traceback is not None:
+        if _shown(traceback.tb_frame):
+            found.append(_entry(traceback.tb_frame))
+        traceback = traceback.tb_next
+    return found[::-1]
+
+
+def stack_of(thread: Thread, running: Thread | None) -> list[StackFrame]:
+    """Return a thread's stack, whether it runs or waits."""
+    if thread is running:
+        return running_stack()
+    return waiting_stack(thread.coro)

@@ -1,0 +1,144 @@
+"""Where executions are played: one task group, with tasks that serve thread after thread."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from mshv_async.sim.current import current_thread
+from mshv_async.sim.faults import ModelFault, SimulationEnded
+from mshv_async.sim.loop import SimLoop, sim_loop_factory
+from mshv_async.sim.thread import Parker, Thread, park
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from anyio.abc import TaskGroup
+
+    from mshv_async.sim.runtime import Runtime
+
+
+class _Seat:
+    """One task that runs the bodies of simulated threads, one after the other."""
+
+    __slots__ = ("parker", "thread")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.parker = Parker(loop)
+        self.thread: Thread | None = None
+
+
+class Stage:
+    """Plays executions on the running simulated loop.
+
+    Creating a task costs ten times what switching to one does, so tasks are kept between
+    executions. Use as an async context manager inside :func:`on_stage`.
+    """
+
+    def __init__(self, group: TaskGroup) -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, SimLoop)
+        self.loop = loop
+        self.group = group
+        self._idle: list[_Seat] = []
+        self._all: list[_Seat] = []
+
+    async def play(self, runtime: Runtime) -> None:
+        """Run one execution to its end; the runtime holds what it came to."""
+        done: asyncio.Future[None] = self.loop.create_future()
+        missing = len(runtime.live) - len(self._idle)
+        if missing > 0:
+            await self._hire(missing + 2)
+        runtime.begin(self.loop, done, self._assign)
+        try:
+            await done
+        except asyncio.CancelledError:
+            runtime.finish(None)
+            runtime.cut = "interrupted"
+            raise
+        if runtime.error is not None:
+            raise runtime.error
+
+    def close(self) -> None:
+        """Let the idle tasks return."""
+        for seat in self._all:
+            seat.thread = None
+            if seat.parker.wake is not None:
+                seat.parker.dead = True
+                self.loop.call_soon(seat.parker.resume)
+        self._all.clear()
+
+    async def _hire(self, count: int) -> None:
+        for _ in range(count):
+            seat = _Seat(self.loop)
+            self._all.append(seat)
+            self._idle.append(seat)
+            self.group.start_soon(self._work, seat)
+        # Each new task must reach its parker before it can be resumed.
+        while any(seat.parker.wake is None for seat in self._idle):
+            await asyncio.sleep(0)
+
+    def _assign(self, thread: Thread) -> None:
+        if thread.parker is not None or thread.body is None:
+            return
+        if self._idle:
+            seat = self._idle.pop()
+            seat.thread = thread
+            thread.parker = seat.parker
+            return
+        # A thread made while the execution runs: its task starts at the next turn of the loop,
+        # which comes before any simulated thread is resumed.
+        seat = _Seat(self.loop)
+        self._all.append(seat)
+        seat.thread = thread
+        thread.parker = seat.parker
+        self.group.start_soon(self._work, seat)
+
+    async def _work(self, seat: _Seat) -> None:
+        while True:
+            try:
+                await park(seat.parker)
+            except SimulationEnded:
+                seat.parker.dead = False
+                if seat.thread is None:
+                    return
+                seat.thread = None
+                self._idle.append(seat)
+                continue
+            thread = seat.thread
+            assert thread is not None
+            await self._serve(thread)
+            seat.parker.dead = False
+            seat.thread = None
+            self._idle.append(seat)
+            thread.rt.thread_finished(thread)
+
+    async def _serve(self, thread: Thread) -> None:
+        runtime = thread.rt
+        current_thread.set(thread)
+        thread.coro = coro = thread.body()
+        try:
+            await coro
+        except SimulationEnded:
+            pass
+        except ModelFault as fault:
+            runtime.faulted(thread, fault, fault.__traceback__)
+        except Exception as error:  # noqa: BLE001 - a defect of the model must end the execution
+            runtime.crashed(thread, error)
+
+
+async def on_stage(act: Callable[[Stage], Awaitable[Any]]) -> Any:
+    """Open a stage on the running simulated loop, run ``act`` with it, and close it."""
+    async with anyio.create_task_group() as group:
+        stage = Stage(group)
+        try:
+            return await act(stage)
+        finally:
+            stage.close()
+
+
+def run_on_stage(act: Callable[[Stage], Awaitable[Any]]) -> Any:
+    """Run ``act`` with a stage on a new simulated loop, from synchronous code."""
+    return anyio.run(on_stage, act, backend_options={"loop_factory": sim_loop_factory})

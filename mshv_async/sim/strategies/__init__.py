@@ -1,0 +1,10 @@
+"""Who decides: one strategy, one small file, behind the interface of three methods."""
+
+from mshv_async.sim.strategies.base import Strategy
+from mshv_async.sim.strategies.dfs import Dfs
+from mshv_async.sim.strategies.fifo import Fifo
+from mshv_async.sim.strategies.pct import Pct
+from mshv_async.sim.strategies.random_walk import RandomWalk
+from mshv_async.sim.strategies.replay import Replay
+
+__all__ = ["Dfs", "Fifo", "Pct", "RandomWalk", "Replay", "Strategy"]

@@ -1,0 +1,27 @@
+"""The interface of a strategy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mshv_async.sim.thread import Thread
+
+
+class Strategy(Protocol):
+    """Decides for one execution after the other."""
+
+    def begin(self, execution: int) -> bool:
+        """Prepare the execution of this number, from 0; False: nothing is left to explore."""
+
+    def pick(self, enabled: Sequence[Thread], current: Thread | None) -> int:
+        """Return the index of the thread that runs next.
+
+        ``enabled`` has at least two threads in the order of their tids, each with its pending
+        operation in ``op``; ``current`` ran last (None: it finished), and may not be enabled.
+        """
+
+    def value(self, label: str, bound: int) -> int:
+        """Return the value of a data choice, ``0 <= value < bound``."""

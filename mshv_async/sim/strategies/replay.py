@@ -1,0 +1,57 @@
+"""replay: follow a tape; where it ends, go on as fifo does."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mshv_async.sim.strategies.fifo import Fifo
+from mshv_async.sim.tape import THREAD, Decision
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mshv_async.sim.thread import Thread
+
+
+class TapeMisfit(Exception):
+    """A decision of the tape is not the one that the execution asks for."""
+
+
+class Replay(Fifo):
+    """Plays one tape. A decision with another label or bound raises :class:`TapeMisfit`."""
+
+    def __init__(self, tape: Sequence[Decision]) -> None:
+        self._tape = tape
+        self._at = 0
+
+    def begin(self, execution: int) -> bool:
+        """Rewind."""
+        self._at = 0
+        return execution == 0
+
+    @property
+    def left(self) -> int:
+        """How many decisions were not asked for."""
+        return len(self._tape) - self._at
+
+    def _take(self, label: str, bound: int) -> int | None:
+        if self._at >= len(self._tape):
+            return None
+        decision = self._tape[self._at]
+        if decision.label != label or decision.bound != bound or not 0 <= decision.value < bound:
+            raise TapeMisfit(
+                f"decision {self._at} is {decision.label!r} {decision.value} of {decision.bound}, "
+                f"the execution asks for {label!r} of {bound}"
+            )
+        self._at += 1
+        return decision.value
+
+    def pick(self, enabled: Sequence[Thread], current: Thread | None) -> int:
+        """Take the next decision of the tape."""
+        value = self._take(THREAD, len(enabled))
+        return super().pick(enabled, current) if value is None else value
+
+    def value(self, label: str, bound: int) -> int:
+        """Take the next decision of the tape."""
+        value = self._take(label, bound)
+        return super().value(label, bound) if value is None else value

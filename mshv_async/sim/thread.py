@@ -1,0 +1,236 @@
+"""Threads: whatever is scheduled, with its pending operation, locks held and signals."""
+
+from __future__ import annotations
+
+import asyncio
+import types
+from typing import TYPE_CHECKING, Any
+
+from mshv_async.sim.current import current
+from mshv_async.sim.faults import SimulationEnded
+from mshv_async.sim.op import Kind, Op
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Generator
+    from contextvars import Context
+
+    from mshv_async.sim.runtime import Runtime
+
+START = Op("thread.start")
+
+
+class Parker:
+    """Where one asyncio task waits to be chosen; a future that is woken without a callback queue.
+
+    It follows asyncio's future protocol, so any task, anyio's included, can await it: the task
+    hands over its wake-up call, and the loop makes that call when the thread is picked.
+    """
+
+    __slots__ = ("_asyncio_future_blocking", "_loop", "cancelled", "context", "dead", "wake")
+
+    def __init__(self, loop: Any) -> None:
+        self._loop = loop
+        self._asyncio_future_blocking = False
+        self.wake: Callable[[Any], None] | None = None
+        self.context: Context | None = None
+        self.dead = False
+        self.cancelled = False
+
+    def get_loop(self) -> Any:
+        """Return the loop that the waiting task runs on."""
+        return self._loop
+
+    def add_done_callback(
+        self, callback: Callable[[Any], None], *, context: Context | None = None
+    ) -> None:
+        """Keep the waiting task's wake-up call."""
+        self.wake = callback
+        self.context = context
+
+    def result(self) -> None:
+        """Go on, or unwind when the execution is over."""
+        if self.dead:
+            raise SimulationEnded
+        if self.cancelled:
+            self.cancelled = False
+            raise asyncio.CancelledError
+
+    def resume(self) -> None:
+        """Run the waiting task until it waits again. Called by the loop only."""
+        wake, context = self.wake, self.context
+        assert wake is not None
+        assert context is not None
+        self.wake = None
+        context.run(wake, self)
+
+    def cancel(self, msg: Any = None) -> bool:
+        """Wake the waiting task with its cancellation, as a future would."""
+        del msg
+        if self.wake is None:
+            return False
+        self.cancelled = True
+        self._loop.call_soon(self._wake_cancelled)
+        return True
+
+    def _wake_cancelled(self) -> None:
+        if self.wake is not None and self.cancelled:
+            self.resume()
+
+
+@types.coroutine
+def park(parker: Parker) -> Generator[Parker, None, None]:
+    """Wait until the loop resumes the parker."""
+    parker._asyncio_future_blocking = True
+    yield parker
+
+
+class Ledger:
+    """Progress owed for one program; shared by the threads that work for it.
+
+    Counts are scheduler steps. ``pages``: size of the operation under way, which widens the bound.
+    """
+
+    __slots__ = ("finished", "mark", "own_steps", "owes", "pages")
+
+    def __init__(self) -> None:
+        self.owes = False
+        self.own_steps = 0
+        self.mark = 0
+        self.pages = 0
+        self.finished = 0
+
+
+class Thread:
+    """One schedulable thread of a runtime."""
+
+    __slots__ = (
+        "body",
+        "clock_ns",
+        "coro",
+        "daemon",
+        "fatal_pending",
+        "finished",
+        "forever",
+        "frames",
+        "held",
+        "irqs_off",
+        "kind",
+        "ledger",
+        "mm",
+        "name",
+        "nonblock_depth",
+        "op",
+        "parker",
+        "ready_ns",
+        "resumes_at_ns",
+        "rt",
+        "spins",
+        "tid",
+        "timer_fired",
+        "vc",
+        "waited",
+        "woken",
+    )
+
+    def __init__(
+        self, rt: Runtime, tid: int, name: str, body: Callable[[], Coroutine[Any, Any, Any]]
+    ) -> None:
+        self.rt = rt
+        self.tid = tid
+        self.name = name
+        self.body = body
+        self.coro: Coroutine[Any, Any, Any] | None = None
+        self.parker: Parker | None = None
+        self.op: Op = START
+        self.kind = ""
+        self.daemon = False
+        self.forever = False
+        self.finished = False
+        self.held: list[Any] = []
+        self.spins = 0
+        self.irqs_off = 0
+        self.nonblock_depth = 0
+        self.fatal_pending = False
+        self.mm: Any = None
+        self.ledger = Ledger()
+        self.frames: list[str] = []
+        self.woken = False
+        self.waited = False
+        self.timer_fired = False
+        self.clock_ns = 0
+        self.ready_ns = -1
+        self.resumes_at_ns = 0
+        self.vc: dict[int, int] = {}
+
+    def __repr__(self) -> str:
+        return f"<thread {self.name} at {self.op.label}>"
+
+    @property
+    def atomic(self) -> bool:
+        """Whether sleeping is illegal now."""
+        return bool(self.spins or self.irqs_off or self.nonblock_depth)
+
+    @property
+    def enabled(self) -> bool:
+        """Whether the pending operation can happen now."""
+        op = self.op
+        return op.guard is None or (op.interruptible and self.fatal_pending) or op.guard(self)
+
+    def signal_fatal(self) -> None:
+        """Make a fatal signal pending; killable and interruptible waits end with -EINTR."""
+        self.fatal_pending = True
+
+    def owes_progress(self, pages: int = 0) -> None:
+        """Start an operation that must finish; ``pages`` widens its bound."""
+        ledger = self.ledger
+        ledger.owes = True
+        ledger.pages = pages
+        ledger.own_steps = 0
+        ledger.mark = self.rt.steps
+
+    def progress(self) -> None:
+        """Report that the thread's program operation finished."""
+        ledger = self.ledger
+        ledger.owes = False
+        ledger.own_steps = 0
+        ledger.pages = 0
+        ledger.mark = self.rt.steps
+        ledger.finished += 1
+
+
+async def do(op: Op) -> bool:
+    """Declare an operation and return when it is this thread's turn and the guard holds.
+
+    This is *the* scheduling point. False: a killable or interruptible wait was ended by a signal.
+    A thread of kind SLEEP in atomic context ends the execution with ``sleep-in-atomic``.
+    """
+    thread = current()
+    if thread.rt.arrive(thread, op):
+        await park(thread.parker)  # type: ignore[arg-type]
+    return not op.interruptible or not thread.fatal_pending or op.guard is None or op.guard(thread)
+
+
+async def point(
+    label: str, obj: Any = None, lo: int = 0, hi: int = 0, write: bool = True, kind: Kind = Kind(0)
+) -> None:
+    """Stand at a scheduling point whose operation is always possible."""
+    thread = current()
+    if thread.rt.arrive(thread, Op(label, obj, lo, hi, write, kind)):
+        await park(thread.parker)  # type: ignore[arg-type]
+
+
+async def step(label: str, obj: Any = None, write: bool = False) -> None:
+    """Let other threads look between two plain statements of the modelled C."""
+    thread = current()
+    if thread.rt.arrive(thread, Op(label, obj, 0, 0, write)):
+        await park(thread.parker)  # type: ignore[arg-type]
+
+
+_RESCHED = Op("cond_resched", write=False, kind=Kind.SLEEP, yields=True)
+
+
+async def cond_resched() -> None:
+    """Offer the processor to others, as the kernel's function of that name."""
+    thread = current()
+    if thread.rt.arrive(thread, _RESCHED):
+        await park(thread.parker)  # type: ignore[arg-type]

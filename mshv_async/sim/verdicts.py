@@ -1,0 +1,243 @@
+"""The verdicts that the runtime itself can reach, and how their findings are worded.
+
+A title is what stays the same for the same bug: the verdict and the functions that met.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from mshv_async.sim import waitfor
+from mshv_async.sim.current import current_or_none
+from mshv_async.sim.faults import Finding, ModelFault, Place, SimulationEnded
+from mshv_async.sim.shared import name_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mshv_async.sim.op import Op
+    from mshv_async.sim.runtime import Runtime
+    from mshv_async.sim.stacks import StackFrame
+    from mshv_async.sim.thread import Thread
+
+#: From the worst; ``invariant:<name>`` stands as ``invariant``.
+ORDER = (
+    "oops",
+    "use-after-free",
+    "lost-unlock",
+    "sleep-in-atomic",
+    "deadlock",
+    "invariant",
+    "unkillable",
+    "livelock",
+    "starvation",
+    "hung-task",
+    "guest-killed",
+    "warn",
+    "clean",
+)
+
+
+def severity(verdict: str) -> int:
+    """Return the rank of a verdict, 0 the worst."""
+    return ORDER.index(verdict.partition(":")[0])
+
+
+def kind_of(obj: object) -> str:
+    """Return an object's name without its number or address: stable between runs of one bug."""
+    name = name_of(obj)
+    stem, _, field = name.partition(".")
+    stem = stem.partition("@")[0].rstrip("0123456789")
+    return f"{stem}.{field}" if field else stem
+
+
+def title(verdict: str, functions: Sequence[str], about: str = "") -> str:
+    """Return the one-line title of a finding."""
+    met: list[str] = []
+    for function in functions:
+        if function and function not in met:
+            met.append(function)
+    return f"{verdict}: {' / '.join(met)}" + (f" ({about})" if about else "")
+
+
+def innermost(place: Place) -> str:
+    """Return the function that a title names for a place."""
+    return place.functions[0] if place.functions else place.thread
+
+
+def _stacks(rt: Runtime, threads: Sequence[Thread]) -> dict[str, tuple[str, ...]]:
+    return {t.name: rt.stack_of(t) for t in threads}
+
+
+def of_fault(rt: Runtime, thread: Thread, fault: ModelFault, frames: list[StackFrame]) -> Finding:
+    """Word the finding of a fault that modelled code raised."""
+    here = rt.place(thread, frames)
+    objects = tuple(name_of(o) for o in fault.objects)
+    story = [f"{thread.name} in {innermost(here)}: {fault.what}"]
+    met = [innermost(here)]
+    if fault.other is not None:
+        met.append(innermost(fault.other))
+        story.append(
+            f"{fault.other.thread} freed it at step {fault.other.step} in {innermost(fault.other)}"
+        )
+    about = kind_of(fault.objects[0]) if fault.objects else fault.what
+    others = [t for t in rt.live if fault.other is not None and t.name == fault.other.thread]
+    return Finding(
+        fault.verdict,
+        title(fault.verdict, met, about),
+        tuple(story),
+        stacks={thread.name: tuple(f.function for f in frames)} | _stacks(rt, others),
+        step=rt.steps,
+        threads=(thread.name, *([fault.other.thread] if fault.other else [])),
+        objects=objects,
+    )
+
+
+def sleep_in_atomic(rt: Runtime, thread: Thread, op: Op) -> NoReturn:
+    """End the execution: a thread would sleep where it must not."""
+    here = rt.place(thread)
+    why = []
+    if thread.spins:
+        why.append("it holds a spinlock")
+    if thread.irqs_off:
+        why.append("interrupts are off")
+    if thread.nonblock_depth:
+        why.append("it is in a callback that may not block")
+    rt.finish(
+        Finding(
+            "sleep-in-atomic",
+            title("sleep-in-atomic", [innermost(here)], op.label),
+            (f"{thread.name} may sleep at {op.label} {op.object_name}".rstrip(), *why),
+            stacks=_stacks(rt, [thread]),
+            step=rt.steps,
+            threads=(thread.name,),
+            objects=(op.object_name,) if op.obj is not None else (),
+        )
+    )
+    raise SimulationEnded
+
+
+def left_holding(rt: Runtime, thread: Thread, locks: Sequence[Any], frame: str) -> None:
+    """Report ``lost-unlock``: the thread leaves a frame with locks it did not bring."""
+    here = rt.place(thread)
+    lock = locks[-1]
+    function = innermost(here) if frame == "exit" else frame
+    rt.report(
+        Finding(
+            "lost-unlock",
+            title("lost-unlock", [function], kind_of(lock)),
+            (f"{thread.name} leaves {function} and still holds {name_of(lock)}",),
+            stacks=_stacks(rt, [thread]),
+            step=rt.steps,
+            threads=(thread.name,),
+            objects=tuple(name_of(x) for x in locks),
+        )
+    )
+
+
+def deadlock(rt: Runtime, cycle: list[Thread], waiting: list[Thread]) -> Finding:
+    """Word a deadlock: the cycle if there is one, else all who wait."""
+    shown = cycle or waiting
+    places = [rt.place(t) for t in shown]
+    ends = sorted(f"{innermost(p)}({t.op.label})" for p, t in zip(places, shown, strict=True))
+    return Finding(
+        "deadlock",
+        title("deadlock", ends),
+        tuple(f"{t.name} waits at {t.op.label} {t.op.object_name}" for t in shown[:3]),
+        waits=waitfor.wait_lines(shown),
+        stacks=_stacks(rt, shown),
+        step=rt.steps,
+        threads=tuple(t.name for t in shown),
+        objects=tuple(t.op.object_name for t in shown if t.op.obj is not None),
+    )
+
+
+def _serving(rt: Runtime, thread: Thread) -> list[Thread]:
+    """Return the threads that work on the same program operation."""
+    return [t for t in rt.live if t.ledger is thread.ledger] or [thread]
+
+
+def _loop_functions(rt: Runtime, thread: Thread) -> list[str]:
+    """Return the outermost driver function among those that serve the operation, or a label."""
+    for t in _serving(rt, thread):
+        frames = rt.place(t).functions
+        if frames and t.name == thread.name:
+            return [frames[-1]]
+    for t in _serving(rt, thread):
+        if frames := rt.place(t).functions:
+            return [frames[-1]]
+    return [thread.name]
+
+
+def livelock(rt: Runtime, thread: Thread) -> Finding:
+    """Word a livelock: the thread steps, fairly scheduled, and its operation does not end."""
+    serving = _serving(rt, thread)
+    return Finding(
+        "livelock",
+        title("livelock", _cycle_functions(rt, thread)),
+        (
+            f"{thread.name} took {thread.ledger.own_steps} steps since turning fair "
+            "without finishing its operation",
+            *(f"{t.name} stands at {t.op.label} {t.op.object_name}".rstrip() for t in serving[:2]),
+        ),
+        stacks=_stacks(rt, serving),
+        step=rt.steps,
+        threads=tuple(t.name for t in serving),
+    )
+
+
+def _cycle_functions(rt: Runtime, thread: Thread) -> list[str]:
+    """Name what the loop goes round: the driver's outermost function of the serving threads."""
+    for t in _serving(rt, thread):
+        frames = [f for f in rt.place(t).functions if not f.startswith("_")]
+        driver = [f for f in frames if "ioctl" in f]
+        if driver:
+            return [driver[-1]]
+    return _loop_functions(rt, thread)
+
+
+def starved(rt: Runtime, thread: Thread, *, came: bool) -> Finding:
+    """Word a wait that never ended although the others went on for the whole bound."""
+    verdict = "starvation" if came else "deadlock"
+    here = rt.place(thread)
+    return Finding(
+        verdict,
+        title(verdict, [innermost(here)], thread.op.label),
+        (f"{thread.name} waits at {thread.op.label} {thread.op.object_name}",),
+        waits=waitfor.wait_lines([thread]),
+        stacks=_stacks(rt, [thread]),
+        step=rt.steps,
+        threads=(thread.name,),
+    )
+
+
+def hung(rt: Runtime, thread: Thread, blocked_ns: int) -> Finding:
+    """Word a thread blocked uninterruptibly for more than the limit of virtual time."""
+    here = rt.place(thread)
+    return Finding(
+        "hung-task",
+        title("hung-task", [innermost(here)], thread.op.label),
+        (f"{thread.name} blocked for {blocked_ns} ns at {thread.op.label}",),
+        waits=waitfor.wait_lines([thread]),
+        stacks=_stacks(rt, [thread]),
+        step=rt.steps,
+        threads=(thread.name,),
+    )
+
+
+def warning(rt: Runtime, site: str) -> None:
+    """Count a WARN; it is a finding only with ``panic_on_warn``."""
+    rt.warnings[site] = rt.warnings.get(site, 0) + 1
+    if rt.panic_on_warn:
+        thread = current_or_none()
+        here = rt.place(thread)
+        rt.report(
+            Finding(
+                "warn",
+                title("warn", [innermost(here)], site),
+                (f"{here.thread} in {innermost(here)}: WARN {site}",),
+                stacks=_stacks(rt, [thread] if thread else []),
+                step=rt.steps,
+                threads=(here.thread,),
+            )
+        )

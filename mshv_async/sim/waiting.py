@@ -1,0 +1,96 @@
+"""Wait queues and completions. A sleeper is woken by a wake-up, never by the condition alone."""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING
+
+from mshv_async.sim.current import current
+from mshv_async.sim.op import SLEEP, UNINTERRUPTIBLE, Op
+from mshv_async.sim.shared import Shared
+from mshv_async.sim.thread import Thread, do
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+
+def _was_woken(thread: Thread) -> bool:
+    return thread.woken
+
+
+class WaitQueue(Shared):
+    """Sleepers and wake-ups; enqueueing and testing the condition are one step."""
+
+    __slots__ = ("waiters",)
+    _sync = True
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.waiters: list[Thread] = []
+
+    async def wait_event(
+        self,
+        cond: Callable[[], bool],
+        wait: str = UNINTERRUPTIBLE,
+        holders: Callable[[], Sequence[Thread]] | None = None,
+    ) -> int:
+        """Sleep until a wake-up finds the condition true; 0, or -EINTR after a signal.
+
+        ``holders`` names who will wake, for the wait-for graph; None: unknown.
+        """
+        thread = current()
+        await do(Op("wait.prepare", self, kind=SLEEP))
+        while True:
+            if cond():
+                return 0
+            thread.woken = False
+            self.waiters = [*self.waiters, thread]
+            op = Op("wait.sleep", self, kind=SLEEP, guard=_was_woken, holders=holders, wait=wait)
+            if not await do(op):
+                self.waiters = [t for t in self.waiters if t is not thread]
+                return 0 if cond() else -errno.EINTR
+
+    def wake_up(self) -> None:
+        """Wake the sleeper that came first."""
+        if self.waiters:
+            self.waiters[0].woken = True
+            self.waiters = self.waiters[1:]
+
+    def wake_all(self) -> None:
+        """Wake all sleepers."""
+        for thread in self.waiters:
+            thread.woken = True
+        self.waiters = []
+
+
+class Completion(Shared):
+    """Counts completions; each wait takes one. ``binder``: the thread bound to complete it."""
+
+    __slots__ = ("binder", "done")
+    _sync = True
+
+    def __init__(self, name: str, binder: Thread | None = None) -> None:
+        super().__init__(name)
+        self.done = 0
+        self.binder = binder
+
+    def _ready(self, thread: Thread) -> bool:
+        del thread
+        return self.done > 0
+
+    def _bound(self) -> Sequence[Thread]:
+        return (self.binder,) if self.binder is not None else ()
+
+    async def wait(self, wait: str = UNINTERRUPTIBLE) -> int:
+        """Wait for one completion; 0, or -EINTR after a signal."""
+        holders = self._bound if self.binder is not None else None
+        op = Op("completion.wait", self, kind=SLEEP, guard=self._ready, holders=holders, wait=wait)
+        if not await do(op):
+            return -errno.EINTR
+        self.done -= 1
+        return 0
+
+    async def complete(self) -> None:
+        """Let one waiter go on."""
+        await do(Op("completion.complete", self))
+        self.done += 1
