@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import random
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mshv_async.sim import liveness, verdicts, waitfor
@@ -14,6 +15,7 @@ from mshv_async.sim.faults import Finding, ModelFault, Place, SimulationEnded
 from mshv_async.sim.inject import Injection, Injector
 from mshv_async.sim.lockorder import LockOrder
 from mshv_async.sim.op import SLEEP, Op
+from mshv_async.sim.misfit import TapeMisfit
 from mshv_async.sim.stacks import StackFrame, stack_of, traceback_stack
 from mshv_async.sim.tape import THREAD, Decision, Tape
 from mshv_async.sim.thread import START, Thread
@@ -30,13 +32,12 @@ if TYPE_CHECKING:
 TIMER = Op("timer.fire")
 
 
-class Departure(Exception):
+@dataclass(frozen=True, slots=True)
+class Departure:
     """A tape does not fit the execution: at which step, and why."""
 
-    def __init__(self, step: int, why: str) -> None:
-        super().__init__(f"departs at step {step}: {why}")
-        self.step = step
-        self.why = why
+    step: int
+    why: str
 
 
 class Runtime:
@@ -277,7 +278,7 @@ class Runtime:
             nxt = self._next(None)
         except SimulationEnded:
             return
-        except Departure as gone:
+        except TapeMisfit as gone:
             self.crashed(thread, gone)
             return
         if nxt is not None:
@@ -377,8 +378,8 @@ class Runtime:
 
     def crashed(self, thread: Thread, error: BaseException) -> None:
         """End the execution because the model itself is broken, or its tape departed."""
-        if isinstance(error, Departure):
-            self.departure = error
+        if isinstance(error, TapeMisfit):
+            self.departure = Departure(self.steps, str(error))
         elif self.error is None:
             error.add_note(f"in thread {thread.name} at step {self.steps} ({thread.op.label})")
             self.error = error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mshv_async.sim.misfit import TapeMisfit
 from mshv_async.sim.strategies.fifo import Fifo
 from mshv_async.sim.tape import THREAD, Decision
 
@@ -11,10 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mshv_async.sim.thread import Thread
-
-
-class TapeMisfit(Exception):
-    """A decision of the tape is not the one that the execution asks for."""
 
 
 class Replay(Fifo):
