@@ -9,7 +9,7 @@ import anyio
 
 from mshv_async.sim.current import current_thread
 from mshv_async.sim.faults import ModelFault, SimulationEnded
-from mshv_async.sim.loop import SimLoop, sim_loop_factory
+from mshv_async.sim.loop import sim_loop_factory
 from mshv_async.sim.thread import Parker, Thread, park
 
 if TYPE_CHECKING:
@@ -38,9 +38,7 @@ class Stage:
     """
 
     def __init__(self, group: TaskGroup) -> None:
-        loop = asyncio.get_running_loop()
-        assert isinstance(loop, SimLoop)
-        self.loop = loop
+        self.loop: Any = asyncio.get_running_loop()
         self.group = group
         self._idle: list[_Seat] = []
         self._all: list[_Seat] = []
@@ -139,6 +137,10 @@ async def on_stage(act: Callable[[Stage], Awaitable[Any]]) -> Any:
             stage.close()
 
 
-def run_on_stage(act: Callable[[Stage], Awaitable[Any]]) -> Any:
-    """Run ``act`` with a stage on a new simulated loop, from synchronous code."""
-    return anyio.run(on_stage, act, backend_options={"loop_factory": sim_loop_factory})
+def run_on_stage(act: Callable[[Stage], Awaitable[Any]], *, realtime: bool = False) -> Any:
+    """Run ``act`` with a stage on a new simulated loop, from synchronous code.
+
+    ``realtime``: on the stock asyncio loop instead.
+    """
+    options = {} if realtime else {"loop_factory": sim_loop_factory}
+    return anyio.run(on_stage, act, backend_options=options)
