@@ -18,7 +18,15 @@ from mshv_async.sim.rangemap import Grain, RangeMap
 from mshv_async.sim.runtime import Departure, Runtime
 from mshv_async.sim.rwsem import RwSem
 from mshv_async.sim.shared import Shared, is_freed, name_of
-from mshv_async.sim.speaking import checked_call, choose, injected, note, probe, warn
+from mshv_async.sim.speaking import (
+    checked_call,
+    choose,
+    injected,
+    might_sleep_alloc,
+    note,
+    probe,
+    warn,
+)
 from mshv_async.sim.stage import Stage, on_stage, run_on_stage
 from mshv_async.sim.tape import Decision, Tape
 from mshv_async.sim.thread import Thread, cond_resched, do, point, step
@@ -76,6 +84,7 @@ __all__ = [
     "is_freed",
     "kfree",
     "kzalloc",
+    "might_sleep_alloc",
     "name_of",
     "note",
     "on_stage",

@@ -10,10 +10,14 @@ from __future__ import annotations
 import asyncio
 import heapq
 from asyncio import base_events
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-if TYPE_CHECKING:
-    from mshv_async.sim.thread import Parker
+
+class Resumable(Protocol):
+    """What can be resumed at the end of a turn: a parked thread, or a decision to take."""
+
+    def resume(self) -> None:
+        """Run until it waits again."""
 
 
 class SimLoop(base_events.BaseEventLoop):
@@ -25,7 +29,7 @@ class SimLoop(base_events.BaseEventLoop):
 
     def __init__(self) -> None:
         super().__init__()
-        self.next_parker: Parker | None = None
+        self.next_parker: Resumable | None = None
         self._virtual_s = 0.0
 
     def time(self) -> float:

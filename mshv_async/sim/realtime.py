@@ -34,9 +34,7 @@ class RealtimeRuntime(Runtime):
         self._sleeping = 0
         self._epoch_s = 0.0
 
-    def begin(
-        self, loop: Any, done: asyncio.Future[None], seat: Callable[[Thread], None]
-    ) -> None:
+    def begin(self, loop: Any, done: asyncio.Future[None], seat: Callable[[Thread], None]) -> None:
         """Start the execution: queue every thread."""
         self.loop, self.done = loop, done
         self._epoch_s = loop.time()

@@ -46,6 +46,8 @@ class Runtime:
     ``mode`` is ``explore`` (the strategy decides), ``timed`` (the thread with the earliest
     virtual clock runs) or ``realtime`` (see :mod:`mshv_async.sim.realtime`). ``keep`` records
     notes for a log. ``is_driver`` says which modules' functions a title should name.
+    ``suspended``: decide only while every thread is suspended, so that checkers can look into
+    all coroutines (a running one does not show where it stands); slower, the same executions.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class Runtime:
         panic_on_warn: bool = False,
         is_driver: Callable[[str], bool] = lambda _: False,
         checkers: tuple[StepChecker, ...] = (),
+        suspended: bool = False,
     ) -> None:
         self.strategy = strategy
         self.mode = mode
@@ -71,6 +74,7 @@ class Runtime:
         self.panic_on_warn = panic_on_warn
         self.is_driver = is_driver
         self.checkers = checkers
+        self.suspended = suspended
         self.live: list[Thread] = []
         self.all_threads: list[Thread] = []
         self.trace: list[tuple[int, Op]] = []
@@ -157,6 +161,8 @@ class Runtime:
         if op.kind is SLEEP and (thread.spins or thread.irqs_off or thread.nonblock_depth):
             verdicts.sleep_in_atomic(self, thread, op)
         thread.op = op
+        if self.suspended:
+            return self._decide_later(thread)
         if self.pending or self.checkers:
             self._step_ended(thread)
         nxt = self._next(thread)
@@ -167,6 +173,26 @@ class Runtime:
         assert self.loop is not None
         self.loop.next_parker = nxt.parker
         return True
+
+    def _decide_later(self, cur: Thread | None) -> bool:
+        assert self.loop is not None
+        self.loop.next_parker = _Decider(self, cur)
+        return True
+
+    def decide(self, cur: Thread | None) -> None:
+        """Decide and resume, called by the loop while every thread is suspended."""
+        try:
+            if cur is not None and (self.pending or self.checkers):
+                self._step_ended(cur)
+            nxt = self._next(cur)
+        except SimulationEnded:
+            return
+        except TapeMisfit as gone:
+            self.crashed(cur or self.all_threads[0], gone)
+            return
+        if nxt is not None:
+            assert nxt.parker is not None
+            nxt.parker.resume()
 
     def _next(self, cur: Thread | None) -> Thread | None:
         """Choose who runs the next step, record it, and return it; None: it is over."""
@@ -272,6 +298,9 @@ class Runtime:
         if self.closing and not any(not t.daemon for t in self.live):
             for t in self.live:
                 t.ledger.owes = False
+        if self.suspended:
+            self._decide_later(None)
+            return
         try:
             if self.pending or self.checkers:
                 self._step_ended(thread)
@@ -408,6 +437,21 @@ class Runtime:
         assert self.done is not None
         if not self.done.done():
             self.done.set_result(None)
+
+
+class _Decider:
+    """Stands in for a parker: the loop resumes it to have the next decision taken."""
+
+    __slots__ = ("cur", "rt")
+
+    def __init__(self, rt: Runtime, cur: Thread | None) -> None:
+        self.rt = rt
+        self.cur = cur
+
+    def resume(self) -> None:
+        """Take the decision."""
+        if not self.rt.ended:
+            self.rt.decide(self.cur)
 
 
 async def _no_body() -> None:

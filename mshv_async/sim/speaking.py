@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from mshv_async.sim import verdicts
 from mshv_async.sim.current import current, current_or_none
+from mshv_async.sim.op import SLEEP, Op
+from mshv_async.sim.thread import do
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -55,6 +57,16 @@ def warn(site: str, once: bool = True) -> None:
         return
     note("warn", site=site)
     verdicts.warning(rt, site)
+
+
+async def might_sleep_alloc(site: str) -> bool:
+    """Allocate a small piece of kernel memory (GFP_KERNEL): may sleep; False when it fails.
+
+    Fails only where ``alloc.<site>`` is permitted to. Host pages come from the host's own
+    allocator; this is for buffers too small to count.
+    """
+    await do(Op(f"alloc.{site}", write=False, kind=SLEEP))
+    return injected(f"alloc.{site}") is None
 
 
 async def checked_call(kind: str, call: Coroutine[Any, Any, R]) -> R:
