@@ -1,0 +1,197 @@
+"""What a campaign, a run or a replay came to, against what the scenario expects (formats.md 2).
+
+`Outcome`, `RunOutcome` and `ReplayOutcome` hold exactly what `--json` prints; `object()` of each
+gives that object.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from mshv_async.explore.results import CLEAN, CampaignResult, ReplayResult, RunResult
+from mshv_async.explore.summary import campaign_text
+from mshv_async.scenario.expect import as_expected
+from mshv_async.sim.verdicts import severity
+
+if TYPE_CHECKING:
+    from mshv_async.explore.repro import Repro
+
+
+class FoundBug(msgspec.Struct, frozen=True):
+    """One finding of a campaign; `repro` is the absolute path of its file, null if not saved."""
+
+    verdict: str
+    title: str
+    first_schedule: int
+    count: int
+    steps: int
+    preemptions: int
+    repro: str | None
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What an exploration came to. `outcome` is the worst verdict, `clean` without a finding.
+
+    `warnings` counts WARN sites that fired; `predicted` lists lock-order inversions not closed.
+    `campaign` holds the runs behind it and is no part of the JSON.
+    """
+
+    scenario: str
+    driver: str
+    strategy: str
+    seed: int
+    schedules: int
+    steps: int
+    seconds: float
+    exhausted: bool
+    outcome: str
+    expected: list[str]
+    as_expected: bool
+    predicted: list[str]
+    warnings: dict[str, int]
+    findings: list[FoundBug]
+    campaign: CampaignResult
+
+    @property
+    def clean(self) -> bool:
+        """Whether nothing was found."""
+        return self.outcome == CLEAN
+
+    def object(self) -> dict[str, Any]:
+        """Return the object that `explore --json` prints."""
+        shown = {k: v for k, v in msgspec.structs.asdict(self).items() if k != "campaign"}
+        built: dict[str, Any] = msgspec.to_builtins(shown)
+        return built
+
+    def report(self) -> str:
+        """Return the text that `explore` prints: each finding's report, then what was covered."""
+        return campaign_text(self)
+
+
+class RunOutcome(msgspec.Struct, frozen=True):
+    """What one run came to; `log` is the absolute path of its log, null if none was kept."""
+
+    scenario: str
+    driver: str
+    seed: int
+    verdict: str
+    title: str
+    digest: str | None
+    steps: int
+    virtual_ns: int | None
+    expected: list[str]
+    as_expected: bool
+    log: str | None
+
+    def object(self) -> dict[str, Any]:
+        """Return the object that `run --json` prints."""
+        built: dict[str, Any] = msgspec.to_builtins(self)
+        return built
+
+
+class ReplayOutcome(RunOutcome, frozen=True):
+    """What a replay came to, beside what its file recorded."""
+
+    recorded_verdict: str
+    recorded_digest: str
+    matches: bool
+
+
+def expect_table(scenario_text: str) -> dict[str, list[str]]:
+    """Return the `[expect]` table of a scenario's text that was loaded before, so is sound."""
+    table: dict[str, list[str]] = tomllib.loads(scenario_text).get("expect", {})
+    return table
+
+
+def campaign_outcome(
+    campaign: CampaignResult,
+    *,
+    scenario: str,
+    driver: str,
+    strategy: str,
+    seed: int,
+    expected: Sequence[str],
+    repros: Sequence[Path] = (),
+) -> Outcome:
+    """Judge a campaign. `repros` are the files of its findings, in their order, if saved."""
+    verdicts = [found.finding.verdict for found in campaign.findings]
+    paths: list[str | None] = [str(path.absolute()) for path in repros]
+    paths += [None] * (len(verdicts) - len(paths))
+    return Outcome(
+        scenario=scenario,
+        driver=driver,
+        strategy=strategy,
+        seed=seed,
+        schedules=campaign.schedules,
+        steps=campaign.steps,
+        seconds=round(campaign.seconds, 3),
+        exhausted=campaign.exhausted,
+        outcome=min(verdicts, key=severity, default=CLEAN),
+        expected=list(expected),
+        as_expected=as_expected(expected, verdicts),
+        predicted=list(campaign.predicted),
+        warnings=dict(campaign.warnings),
+        findings=[
+            FoundBug(
+                verdict=found.finding.verdict,
+                title=found.finding.title,
+                first_schedule=found.first_schedule,
+                count=found.count,
+                steps=found.steps,
+                preemptions=found.preemptions,
+                repro=path,
+            )
+            for found, path in zip(campaign.findings, paths, strict=True)
+        ],
+        campaign=campaign,
+    )
+
+
+def run_outcome(
+    run: RunResult,
+    *,
+    scenario: str,
+    driver: str,
+    seed: int,
+    expected: Sequence[str],
+    log: Path | None = None,
+) -> RunOutcome:
+    """Judge one run."""
+    return RunOutcome(
+        scenario=scenario,
+        driver=driver,
+        seed=seed,
+        verdict=run.verdict,
+        title=run.title,
+        digest=run.digest,
+        steps=run.steps,
+        virtual_ns=run.virtual_ns,
+        expected=list(expected),
+        as_expected=as_expected(expected, [run.verdict]),
+        log=None if log is None else str(log.absolute()),
+    )
+
+
+def replay_outcome(
+    replay: ReplayResult, repro: Repro, *, expected: Sequence[str], log: Path | None = None
+) -> ReplayOutcome:
+    """Judge a replay."""
+    run = run_outcome(
+        replay.run,
+        scenario=repro.scenario_name,
+        driver=repro.driver,
+        seed=repro.seed,
+        expected=expected,
+        log=log,
+    )
+    return ReplayOutcome(
+        **msgspec.structs.asdict(run),
+        recorded_verdict=repro.verdict,
+        recorded_digest=repro.digest,
+        matches=replay.matches,
+    )

@@ -1,0 +1,118 @@
+"""Repro files: one failing schedule that replays without any other file (formats.md 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+REPRO_SCHEMA = "mshv-async.repro/1"
+
+
+class ReproError(Exception):
+    """A file that cannot be replayed: damaged, of another schema, or not trusted. One line."""
+
+
+class TapeEntry(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One decision: which choice, what was taken, out of how many. JSON: `[label, value, bound]`.
+
+    That `value` is below `bound` and that the label is the one asked for is judged in replay,
+    which says at which step a tape that was edited departs.
+    """
+
+    label: str
+    value: int
+    bound: int
+
+
+class StepTable(msgspec.Struct, frozen=True):
+    """The recorded steps, each distinct line once: step number n did `table[index[n]]`.
+
+    A line is `actor label object lo-hi r|w`, as it enters the digest. A replay that departs is
+    compared with these, to say at which step.
+    """
+
+    table: list[str]
+    index: list[int]
+
+    def lines(self) -> list[str]:
+        """Return one line for each step."""
+        return [self.table[number] for number in self.index]
+
+
+class Repro(msgspec.Struct, frozen=True, kw_only=True):
+    """One schedule of one scenario on one driver, with all that replaying it needs.
+
+    `scenario` is the whole text of the scenario file; `files` holds the traces it uses, by name;
+    `driver_source` the text of a user's driver file, else None. Keys of later versions are
+    ignored on loading.
+    """
+
+    schema: str = REPRO_SCHEMA
+    scenario: str
+    scenario_name: str
+    files: dict[str, str]
+    driver: str
+    driver_source: str | None
+    strategy: str
+    seed: int
+    decisions: list[TapeEntry]
+    digest: str
+    verdict: str
+    title: str
+    package_version: str
+    steps: StepTable = msgspec.field(default_factory=lambda: StepTable([], []))
+
+
+def save_repro(path: str | Path, repro: Repro) -> None:
+    """Write `repro` to `path`, whole or not at all, one key a line. Raises OSError."""
+    path = Path(path)
+    part = path.with_name(path.name + ".part")
+    keys = msgspec.structs.asdict(repro).items()
+    lines = [msgspec.json.encode(key) + b": " + msgspec.json.encode(value) for key, value in keys]
+    part.write_bytes(b"{\n" + b",\n".join(lines) + b"\n}\n")
+    part.replace(path)
+
+
+def load_repro(path: str | Path) -> Repro:
+    """Read a repro file. Raises ReproError if it is damaged, OSError if it cannot be read."""
+    data = Path(path).read_bytes()
+    try:
+        kind = msgspec.json.decode(data, type=_Schema)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise ReproError(f"{path}: is no repro file: {error}") from None
+    if kind.schema != REPRO_SCHEMA:
+        raise ReproError(f"{path}: schema is {kind.schema!r}, this version reads {REPRO_SCHEMA!r}")
+    try:
+        repro = msgspec.json.decode(data, type=Repro)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise ReproError(f"{path}: is a damaged repro file: {error}") from None
+    known = len(repro.steps.table)
+    for step, number in enumerate(repro.steps.index):
+        if not 0 <= number < known:
+            raise ReproError(
+                f"{path}: is a damaged repro file: $.steps.index[{step}] is {number}, "
+                f"the table has {known} lines"
+            )
+    return repro
+
+
+class _Schema(msgspec.Struct):
+    schema: str
+
+
+def check_trust(repro: Repro, *, trust: bool, path: str | Path = "repro") -> None:
+    """Refuse, with ReproError, to run driver source that a file carries and nobody vouched for."""
+    if repro.driver_source is not None and not trust:
+        raise ReproError(
+            f"{path}: carries driver source ({repro.driver}), which would run as part of this "
+            "program: read it, then replay with --trust"
+        )
+
+
+def step_table(lines: Iterable[str]) -> StepTable:
+    """Return the lines of a run, one for each step, as a repro keeps them."""
+    numbers: dict[str, int] = {}
+    index = [numbers.setdefault(line, len(numbers)) for line in lines]
+    return StepTable(table=list(numbers), index=index)

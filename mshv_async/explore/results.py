@@ -1,0 +1,82 @@
+"""What executions and campaigns hand back: typed, frozen, ready for reports and JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from mshv_async.explore.repro import Repro
+from mshv_async.log.record import Finding, Record, RunHeader, StepRecord
+
+CLEAN = "clean"
+
+# Called now and then from the exploring thread: schedules run, steps taken, findings so far.
+Progress: TypeAlias = Callable[[int, int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """One execution. `records` are its steps and notes in order, empty if they were not kept.
+
+    `digest` is None in real time, `virtual_ns` outside timed mode, `finding` where it was clean.
+    """
+
+    verdict: str
+    title: str
+    digest: str | None
+    steps: int
+    virtual_ns: int | None
+    header: RunHeader
+    records: Sequence[Record] = ()
+    finding: Finding | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FoundFinding:
+    """One bug that a campaign found: its smallest failing run, and how often it was seen.
+
+    `first_schedule` counts from 1; `steps`, `preemptions`, `records` are those of the run in
+    `repro`.
+    """
+
+    finding: Finding
+    repro: Repro
+    first_schedule: int
+    count: int
+    steps: int
+    preemptions: int
+    records: Sequence[Record] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CampaignResult:
+    """Many executions. `exhausted`: every schedule of the scope was run.
+
+    `states` are distinct states, None where they were not counted. `predicted` has a line for
+    each lock-order inversion that no schedule closed. `warnings` counts WARN sites that fired.
+    """
+
+    schedules: int
+    steps: int
+    seconds: float
+    exhausted: bool
+    states: int | None = None
+    findings: Sequence[FoundFinding] = ()
+    predicted: Sequence[str] = ()
+    warnings: Mapping[str, int] = field(default_factory=dict)
+    interrupted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayResult:
+    """One replay. `matches`: same digest and verdict; else `departure` says where and why."""
+
+    run: RunResult
+    matches: bool
+    departure: str | None = None
+
+
+def step_records(records: Sequence[Record]) -> list[StepRecord]:
+    """Return the steps among `records`, without the notes."""
+    return [record for record in records if isinstance(record, StepRecord)]

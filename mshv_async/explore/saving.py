@@ -1,0 +1,55 @@
+"""The output folder of a campaign: `outcome.json` and `N-<verdict>.repro.json`."""
+
+from __future__ import annotations
+
+import tempfile
+from datetime import UTC, datetime
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from mshv_async.explore.repro import save_repro
+
+if TYPE_CHECKING:
+    from mshv_async.explore.results import CampaignResult
+
+RUNS_DIR = "mshv-async-runs"
+
+
+def output_folder(out: Path | None, scenario: str) -> Path:
+    """Return a folder that exists and takes files: `out`, else a new dated one under RUNS_DIR.
+
+    Called before a campaign begins, so that hours of search do not end in "permission denied".
+    Raises OSError.
+    """
+    folder = out if out is not None else _dated(Path(RUNS_DIR), scenario)
+    folder.mkdir(parents=True, exist_ok=True)
+    tempfile.TemporaryFile(dir=folder).close()
+    return folder
+
+
+def _dated(parent: Path, scenario: str) -> Path:
+    """Return a name not used so far: date, time and scenario, numbered from the second on."""
+    now = datetime.now(tz=UTC).astimezone().strftime("%Y-%m-%d-%H%M%S")
+    stem = f"{now}-{Path(scenario).name.removesuffix('.toml')}"
+    names = (stem if n == 1 else f"{stem}-{n}" for n in count(1))
+    return next(parent / name for name in names if not (parent / name).exists())
+
+
+def save_campaign(folder: Path, campaign: CampaignResult) -> list[Path]:
+    """Write the repro of each finding, numbered from 1; return their paths. Raises OSError."""
+    paths = []
+    for number, found in enumerate(campaign.findings, 1):
+        path = folder / f"{number}-{found.finding.verdict}.repro.json"
+        save_repro(path, found.repro)
+        paths.append(path)
+    return paths
+
+
+def save_outcome(folder: Path, outcome: dict[str, Any]) -> Path:
+    """Write what `explore --json` prints to `outcome.json`; return its path. Raises OSError."""
+    path = folder / "outcome.json"
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(outcome), indent=2) + b"\n")
+    return path

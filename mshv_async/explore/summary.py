@@ -1,0 +1,107 @@
+"""Outcomes in words: what `explore`, `run` and `replay` print for people."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mshv_async.explore.results import step_records
+from mshv_async.log.columns import columns
+from mshv_async.log.report import report
+from mshv_async.log.tables import duration
+
+if TYPE_CHECKING:
+    from mshv_async.explore.outcome import Outcome, ReplayOutcome, RunOutcome
+    from mshv_async.explore.repro import Repro
+    from mshv_async.explore.results import ReplayResult, RunResult
+
+
+def campaign_text(outcome: Outcome) -> str:
+    """Render a campaign: a report for each finding, then what was covered."""
+    campaign = outcome.campaign
+    blocks = [
+        report(
+            found.finding,
+            step_records(found.records),
+            command=replay_command(bug.repro, found.repro) if bug.repro else None,
+        )
+        for found, bug in zip(campaign.findings, outcome.findings, strict=True)
+    ]
+    return "\n\n".join([*blocks, "\n".join(coverage_lines(outcome))])
+
+
+def coverage_lines(outcome: Outcome) -> list[str]:
+    """Say what was run, what it came to, and what else was noticed."""
+    campaign = outcome.campaign
+    amount = f"{outcome.schedules:,} schedules, {outcome.steps:,} steps, {outcome.seconds:.1f} s"
+    if campaign.states is not None:
+        amount += f", {campaign.states:,} distinct states"
+    what = f"{outcome.scenario}  driver {outcome.driver}  strategy {outcome.strategy}"
+    lines = [f"{what}  seed {outcome.seed}", amount]
+    if outcome.exhausted:
+        lines.append("exhausted: every schedule of this scope was run")
+    if campaign.interrupted:
+        lines.append("interrupted: this is what was found so far")
+    lines += [f"warning: {site} ({_times(times)})" for site, times in outcome.warnings.items()]
+    lines += [f"predicted: {text}" for text in outcome.predicted]
+    for number, bug in enumerate(outcome.findings, 1):
+        lines.append(
+            f"finding {number}: {bug.verdict}, first in schedule {bug.first_schedule:,}, seen"
+            f" {_times(bug.count)}, {bug.steps:,} steps, {bug.preemptions} preemptions"
+        )
+    lines.append(f"outcome: {outcome.outcome}, {expectation(outcome)}")
+    return lines
+
+
+def expectation(outcome: Outcome | RunOutcome) -> str:
+    """Say in words whether the outcome is the expected one."""
+    if outcome.as_expected:
+        return "as expected"
+    return f"expected {' or '.join(outcome.expected)}"
+
+
+def replay_command(path: str, repro: Repro) -> str:
+    """Return the command line that replays the repro at `path`, which is made relative."""
+    file, here = Path(path), Path.cwd()
+    shown = file.relative_to(here) if file.is_relative_to(here) else file
+    trust = " --trust" if repro.driver_source is not None else ""
+    return f"mshv-async replay {shlex.quote(str(shown))}{trust}"
+
+
+def run_text(outcome: RunOutcome, run: RunResult) -> str:
+    """Render a run: the report of its finding, if any, then what it came to."""
+    blocks = [report(run.finding, step_records(run.records))] if run.finding else []
+    return "\n\n".join([*blocks, "\n".join(_run_lines(outcome))])
+
+
+def replay_text(outcome: ReplayOutcome, replay: ReplayResult, *, with_columns: bool) -> str:
+    """Render a replay: where it departs, its finding, with or without columns, and its verdict."""
+    run = replay.run
+    steps = step_records(run.records) if with_columns else []
+    blocks: list[str] = []
+    if run.finding is not None:
+        blocks.append(report(run.finding, steps))
+    elif steps:
+        blocks.append("\n".join(columns(steps)))
+    lines = _run_lines(outcome)
+    if replay.matches:
+        lines.append("replay: matches the recording")
+    else:
+        lines.append(f"replay: {replay.departure or 'differs from the recording'}")
+        lines.append(f"recorded: {outcome.recorded_verdict}, digest {outcome.recorded_digest}")
+    return "\n\n".join([*blocks, "\n".join(lines)])
+
+
+def _run_lines(outcome: RunOutcome) -> list[str]:
+    time = "" if outcome.virtual_ns is None else f", {duration(outcome.virtual_ns)} of virtual time"
+    lines = [
+        f"{outcome.scenario}  driver {outcome.driver}  seed {outcome.seed}",
+        f"{outcome.steps:,} steps{time}, digest {outcome.digest or 'none'}",
+        f"outcome: {outcome.verdict}, {expectation(outcome)}",
+    ]
+    return [*lines, f"log: {outcome.log}"] if outcome.log else lines
+
+
+def _times(n: int) -> str:
+    return "once" if n == 1 else f"{n:,} times"
