@@ -1,0 +1,170 @@
+"""The hypervisor: its partitions, its interface to the root, and set-up without steps."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mshv_async.hyperv.codes import (
+    ROOT_PARTITION_ID,
+    HvCall,
+    HvMessageType,
+    PartitionState,
+    SchedulerType,
+)
+from mshv_async.hyperv.engine import HypercallEngine
+from mshv_async.hyperv.interrupt import InterruptHandler, RootInterrupts
+from mshv_async.hyperv.partition import HvPartition
+from mshv_async.hyperv.pool import PageRun, PoolCosts
+from mshv_async.hyperv.request import HvRequest, HvResult, RegisterValue
+from mshv_async.sim import Grain, Shared, SharedDict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from mshv_async.hyperv.lp import LogicalProcessor
+
+
+class Hypervisor(Shared):
+    """All that the hypervisor keeps.
+
+    ``scheduler``: ROOT, or any other for a hypervisor that schedules by itself. ``grain``: the
+    GFNs that programs name, where elements of rep calls are not grouped. ``named_reps``: indices
+    of elements that injections name, for the same end. ``costs``: pool pages that calls draw.
+    """
+
+    __slots__ = (
+        "costs",
+        "engine",
+        "grain",
+        "interrupts",
+        "named_reps",
+        "next_id",
+        "partitions",
+        "processors",
+        "root",
+        "scheduler",
+    )
+    _const = (
+        "costs",
+        "engine",
+        "grain",
+        "interrupts",
+        "named_reps",
+        "processors",
+        "root",
+        "scheduler",
+    )
+    _sync = True
+
+    def __init__(
+        self,
+        *,
+        scheduler: SchedulerType = SchedulerType.ROOT,
+        grain: Grain | None = None,
+        named_reps: Iterable[int] = (),
+        costs: PoolCosts | None = None,
+        name: str = "hypervisor",
+    ) -> None:
+        super().__init__(name)
+        self.scheduler = scheduler
+        self.grain = grain if grain is not None else Grain(())
+        self.named_reps = tuple(sorted(set(named_reps)))
+        self.costs = costs or PoolCosts()
+        self.interrupts = RootInterrupts(f"{name}.interrupts")
+        self.processors: SharedDict[str, LogicalProcessor] = SharedDict(f"{name}.processors")
+        self.engine = HypercallEngine(self)
+        self.partitions: tuple[HvPartition, ...] = ()
+        self.next_id = ROOT_PARTITION_ID
+        self.root = self.new_partition(parent=0)
+        self.root.state = PartitionState.ACTIVE
+
+    # -- hypercalls ------------------------------------------------------------------------
+
+    async def call(
+        self,
+        code: HvCall,
+        partition_id: int,
+        *,
+        reps: int = 0,
+        start: int = 0,
+        gfn: int = 0,
+        flags: int = 0,
+        pfns: Sequence[PageRun] = (),
+        vp_index: int = 0,
+        registers: Sequence[RegisterValue] = (),
+    ) -> HvResult:
+        """Issue one hypercall on the current thread and spin for its result.
+
+        See :class:`HvRequest` for the fields. A rep call may return SUCCESS with ``done`` below
+        ``reps``: the caller reissues it with ``start = done``. ``hypercall.<name>`` is the name
+        for injected failures, ``<name>`` the code's in lower case.
+        """
+        return await self.engine.call(
+            HvRequest(
+                code,
+                partition_id,
+                reps,
+                start,
+                gfn,
+                flags,
+                tuple(pfns),
+                vp_index,
+                tuple(registers),
+            )
+        )
+
+    def set_isr(self, handler: InterruptHandler) -> None:
+        """Register the root's interrupt handler; it runs on the actor ``hv-isr``, atomically."""
+        self.interrupts.handler = handler
+
+    async def signal_vp(self, partition_id: int, vp_index: int) -> None:
+        """Signal that a virtual processor may be dispatched again, as after an interrupt."""
+        partition = self.partition(partition_id)
+        assert partition is not None
+        vp = partition.vps.get(vp_index)
+        assert vp is not None
+        await vp.signal(HvMessageType.SCHEDULER_VP_SIGNAL_PAIR)
+
+    # -- partitions ------------------------------------------------------------------------
+
+    def partition(self, id: int) -> HvPartition | None:
+        """Return the partition of that id, or None."""
+        for partition in self.partitions:
+            if partition.id == id:
+                return partition
+        return None
+
+    def new_partition(self, *, parent: int) -> HvPartition:
+        """Add an uninitialised partition; ids are never used again."""
+        partition = HvPartition(self.next_id, parent, self)
+        self.next_id += 1
+        self.partitions += (partition,)
+        return partition
+
+    def forget(self, partition: HvPartition) -> None:
+        """Drop a deleted partition."""
+        self.partitions = tuple(p for p in self.partitions if p is not partition)
+
+    # -- set-up, without steps -------------------------------------------------------------
+
+    def create_partition_direct(
+        self, *, vps: int = 1, pool: int = 0, frames: Iterable[PageRun] = ()
+    ) -> HvPartition:
+        """Set up an active partition with ``vps`` processors and ``pool`` free pool pages.
+
+        What initialisation and the processors cost is deposited beyond that. ``frames``: host
+        frames that are among the deposited pages; the others have no number, and WITHDRAW only
+        counts them.
+        """
+        partition = self.new_partition(parent=self.root.id)
+        used = self.costs.initialize + vps * self.costs.create_vp
+        named = 0
+        for run in frames:
+            partition.pool.add_frames(run.pfn, run.pfn + run.length)
+            named += run.length
+        partition.pool.add(max(0, used + pool - named))
+        partition.pool.draw(used)
+        partition.state = PartitionState.ACTIVE
+        for index in range(vps):
+            partition.new_vp(index)
+        return partition
