@@ -1,0 +1,256 @@
+"""Page faults on anonymous memory, for the process itself or for others (spec.md 1.7).
+
+One call serves a run of pages. Each entry is looked at again in the step that would install it,
+as under the page-table lock: what changed meanwhile is left alone.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Awaitable, Callable, Mapping
+from enum import IntEnum
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
+
+from mshv_async.host.notifier import (
+    MmuNotifierRange,
+    NotifierEvent,
+    invalidate_range_end,
+    invalidate_range_start,
+)
+from mshv_async.host.page import PAGE_SHIFT
+from mshv_async.host.pte import PRESENT, SWAP, ZERO_PTE, Pte, PteState
+from mshv_async.host.zap import release
+from mshv_async.sim import PREEMPT, SLEEP, Op, do, injected, note, probe
+
+if TYPE_CHECKING:
+    from mshv_async.host.frames import HostMemory
+    from mshv_async.host.mm import Mm
+    from mshv_async.host.vma import Vma
+
+Runs = list[tuple[int, int]]
+
+
+class VmFault(IntEnum):
+    """What a fault came to; DONE: the entry is there, or the access has to be tried again."""
+
+    DONE = 0
+    OOM = 1
+    SIGBUS = 2
+    SIGSEGV = 3
+    HWPOISON = 4
+
+    def to_errno(self) -> int:
+        """Return what a system call or a pin reports for it."""
+        if self is VmFault.OOM:
+            return -errno.ENOMEM
+        return -errno.EFAULT if self else 0
+
+
+_INJECTED = {"ENOMEM": VmFault.OOM, "OOM": VmFault.OOM, "HWPOISON": VmFault.HWPOISON}
+
+
+class _Fault(NamedTuple):
+    """A fault on the vpns ``[lo, hi)``, whose entries are the run that begins with ``pte``."""
+
+    mm: Mm
+    vma: Vma
+    lo: int
+    hi: int
+    pte: Pte | None
+    write: bool
+
+    def op(self, label: str, *, sleep: bool = False) -> Op:
+        """Return an operation on the entries."""
+        kind = SLEEP if sleep else PREEMPT
+        return Op(label, self.mm.ptes, self.lo, self.hi, write=not sleep, kind=kind)
+
+    def unchanged(self) -> list[tuple[int, int, Pte | None]]:
+        """Return the parts whose entries are still what they were."""
+        lo, pte = self.lo, self.pte
+        return [
+            (a, b, now)
+            for a, b, now in self.mm.ptes.pieces(lo, self.hi)
+            if now == (pte.advance(a - lo) if pte is not None else None)
+        ]
+
+
+async def handle_mm_fault(mm: Mm, vma: Vma, lo: int, hi: int, *, write: bool) -> VmFault:
+    """Make the vpns ``[lo, hi)`` of one VMA accessible; mmap_lock is held and stays held.
+
+    The VMA's rights were checked. Failures are injected at ``fault``.
+    """
+    await do(Op("page.fault", mm.ptes, lo, hi, write=False, kind=SLEEP))
+    note("page.fault", vpn=lo, pages=hi - lo, write=write)
+    failure = injected("fault")
+    if failure is not None:
+        return _INJECTED.get(failure.errno or failure.status or "", VmFault.SIGBUS)
+    for a, b, pte in mm.ptes.pieces(lo, hi):
+        ret = await _serve(_Fault(mm, vma, a, b, pte, write))
+        if ret:
+            return ret
+    return VmFault.DONE
+
+
+async def _serve(fault: _Fault) -> VmFault:
+    pte = fault.pte
+    if pte is None:
+        return await (_anonymous_page(fault) if fault.write else _map_zero_page(fault))
+    handler = _BY_STATE.get(pte.state)
+    return VmFault.DONE if handler is None else await handler(fault)
+
+
+async def _map_zero_page(fault: _Fault) -> VmFault:
+    mm = fault.mm
+    await do(fault.op("pte.set"))
+    if mm.flags.unstable:
+        return VmFault.SIGBUS
+    for a, b, _ in fault.unchanged():
+        mm.ptes.set(a, b, ZERO_PTE)
+        probe("pte.change", mm, a, b)
+    return VmFault.DONE
+
+
+async def _anonymous_page(fault: _Fault) -> VmFault:
+    runs = await fault.mm.host.alloc_pages(fault.hi - fault.lo, "anon")
+    return VmFault.OOM if runs is None else await _install(fault, runs)
+
+
+async def _zero_page(fault: _Fault) -> VmFault:
+    """Replace the zero page if it is to be written: the one fault with an event (spec.md 1.4)."""
+    if not fault.write:
+        return VmFault.DONE
+    runs = await fault.mm.host.alloc_pages(fault.hi - fault.lo, "anon")
+    if runs is None:
+        return VmFault.OOM
+    start, end = fault.lo << PAGE_SHIFT, fault.hi << PAGE_SHIFT
+    bracket = MmuNotifierRange(fault.mm, start, end, NotifierEvent.CLEAR)
+    await invalidate_range_start(bracket)
+    ret = await _install(fault, runs)
+    await invalidate_range_end(bracket)
+    return ret
+
+
+async def _swap_page(fault: _Fault) -> VmFault:
+    """Bring pages back from swap; writable only if written, as the slot is given up at once."""
+    runs = await fault.mm.host.alloc_pages(fault.hi - fault.lo, "swapin")
+    if runs is None:
+        return VmFault.OOM
+    await do(fault.op("swap.read", sleep=True))
+    return await _install(fault, runs)
+
+
+async def _present_page(fault: _Fault) -> VmFault:
+    assert fault.pte is not None
+    if fault.write and not fault.pte.write:
+        return await _upgrade(fault, write=True)
+    return VmFault.DONE
+
+
+async def _protnone_page(fault: _Fault) -> VmFault:
+    return await _upgrade(fault, write=fault.vma.writable)
+
+
+async def _migrating_page(fault: _Fault) -> VmFault:
+    assert fault.pte is not None
+    await wait_on_migration(fault.mm, fault.lo, fault.pte)
+    return VmFault.DONE
+
+
+async def _poisoned_page(_: _Fault) -> VmFault:
+    return VmFault.HWPOISON
+
+
+async def _special_page(fault: _Fault) -> VmFault:
+    return VmFault.SIGBUS if fault.write else VmFault.DONE
+
+
+_BY_STATE: Mapping[PteState, Callable[[_Fault], Awaitable[VmFault]]] = MappingProxyType(
+    {
+        PteState.PRESENT: _present_page,
+        PteState.ZERO: _zero_page,
+        PteState.PROTNONE: _protnone_page,
+        PteState.SWAP: _swap_page,
+        PteState.MIGRATION: _migrating_page,
+        PteState.HWPOISON: _poisoned_page,
+        PteState.SPECIAL: _special_page,
+    }
+)
+
+
+async def _upgrade(fault: _Fault, *, write: bool) -> VmFault:
+    """Make the same page accessible (again); no event."""
+    mm = fault.mm
+    await do(fault.op("pte.set"))
+    if mm.flags.unstable:
+        return VmFault.SIGBUS
+    for a, b, now in fault.unchanged():
+        assert now is not None
+        mm.ptes.set(a, b, Pte(PRESENT, now.pfn, write, now.dirty or fault.write))
+        probe("pte.change", mm, a, b)
+    return VmFault.DONE
+
+
+async def _install(fault: _Fault, runs: Runs) -> VmFault:
+    """Map new frames where the old entries still are; give the others back."""
+    mm, lo = fault.mm, fault.lo
+    await do(fault.op("pte.set"))
+    if mm.flags.unstable:
+        await release(mm.host, runs)
+        return VmFault.SIGBUS
+    leftover: Runs = []
+    at = lo
+    for a, b, now in fault.unchanged():
+        leftover += slice_runs(runs, at - lo, a - at)
+        frames = slice_runs(runs, a - lo, b - a)
+        if now is not None and now.state is SWAP:
+            _fill_from_swap(mm.host, now.pfn, frames)
+            mm.host.swap.release(now.pfn, now.pfn + b - a)
+        mm.install(a, frames, write=fault.write)
+        probe("pte.change", mm, a, b)
+        at = b
+    leftover += slice_runs(runs, at - lo, fault.hi - at)
+    await release(mm.host, leftover)
+    return VmFault.DONE
+
+
+def _fill_from_swap(host: HostMemory, slot: int, frames: Runs) -> None:
+    for pfn_lo, pfn_hi in frames:
+        for a, b, tag in host.swap.contents.runs(slot, slot + pfn_hi - pfn_lo):
+            host.contents.set(pfn_lo + a - slot, pfn_lo + b - slot, tag)
+        slot += pfn_hi - pfn_lo
+
+
+def slice_runs(runs: Runs, offset: int, n: int) -> Runs:
+    """Return the part of a list of runs that covers elements ``offset`` … ``offset + n``."""
+    found: Runs = []
+    for lo, hi in runs:
+        if n <= 0:
+            break
+        if offset >= hi - lo:
+            offset -= hi - lo
+            continue
+        stop = min(hi, lo + offset + n)
+        found.append((lo + offset, stop))
+        n -= stop - lo - offset
+        offset = 0
+    return found
+
+
+class _Moved:
+    """The condition that whoever meets a migration entry waits for."""
+
+    __slots__ = ("mm", "pte", "vpn")
+
+    def __init__(self, mm: Mm, vpn: int, pte: Pte) -> None:
+        self.mm = mm
+        self.vpn = vpn
+        self.pte = pte
+
+    def __call__(self) -> bool:
+        return self.mm.ptes.get(self.vpn) != self.pte
+
+
+async def wait_on_migration(mm: Mm, vpn: int, pte: Pte) -> None:
+    """Sleep until the migration entry at ``vpn`` is gone; who removes it wakes the host's queue."""
+    await mm.host.migration_wait.wait_event(_Moved(mm, vpn, pte))

@@ -1,0 +1,184 @@
+"""The address space: VMAs, page table, locks and its two counters (spec.md 1.1, 1.3)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mshv_async.host.page import page_aligned, pages_of
+from mshv_async.host.pte import PRESENT, ZERO_PTE, Pte
+from mshv_async.host.vma import Vma
+from mshv_async.sim import Op, RangeMap, Refcount, RwSem, Shared, do
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from mshv_async.host.frames import HostMemory
+    from mshv_async.host.notifier import NotifierSubscriptions
+    from mshv_async.sim import Thread
+
+
+class MmFlags(Shared):
+    """Atomic bits. ``unstable``: the OOM reaper began, faults fail; ``oom_skip``: it is done."""
+
+    __slots__ = ("oom_skip", "unstable")
+    _sync = True
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.unstable = False
+        self.oom_skip = False
+
+
+class Mm(Shared):
+    """An address space.
+
+    ``users``: threads and temporary users; at zero it is dismantled. ``refs``: keeps the structure
+    only. ``threads``: those that a fatal signal to the process reaches.
+    """
+
+    __slots__ = (
+        "flags",
+        "host",
+        "mmap_lock",
+        "op_flush",
+        "op_get",
+        "op_put",
+        "ptes",
+        "refs",
+        "rmap_lock",
+        "subscriptions",
+        "threads",
+        "users",
+        "vmas",
+    )
+    _embedded = ("flags", "mmap_lock", "ptes", "refs", "rmap_lock", "users", "vmas")
+    _const = ("host", "op_flush", "op_get", "op_put", "threads", *_embedded)
+
+    def __init__(self, host: HostMemory, name: str = "mm0", *, barging: bool = False) -> None:
+        super().__init__(name)
+        self.host = host
+        self.users = Refcount(f"{name}.users")
+        self.refs = Refcount(f"{name}.refs")
+        self.flags = MmFlags(f"{name}.flags")
+        self.vmas: RangeMap[Vma] = RangeMap(f"{name}.vmas")
+        self.ptes: RangeMap[Pte] = RangeMap(f"{name}.ptes", linear=True)
+        self.mmap_lock = RwSem(f"{name}.mmap_lock", "mmap_lock", barging=barging)
+        self.rmap_lock = RwSem(f"{name}.rmap_lock", "rmap_lock")
+        self.subscriptions: NotifierSubscriptions | None = None
+        self.threads: list[Thread] = []
+        self.op_flush = Op("tlb.flush", self)
+        self.op_get = Op("mm.get", self)
+        self.op_put = Op("mm.put", self)
+
+    # -- set-up: no points -----------------------------------------------------------------
+
+    def add_vma(
+        self,
+        start: int,
+        length: int,
+        prot: str = "rw",
+        flags: Iterable[str] = (),
+        *,
+        pgoff: int = 0,
+        backing: str = "anon",
+    ) -> Vma:
+        """Map ``length`` bytes at ``start`` where nothing is mapped. No point, no probe."""
+        assert page_aligned(start, length), "VMAs are page aligned"
+        vma = Vma(start, start + length, prot, frozenset(flags), pgoff, backing)
+        assert not self.vmas.runs(*vma.vpns), "an area is mapped there already"
+        self.vmas.set(*vma.vpns, vma)
+        return vma
+
+    def populate(self, start: int, npages: int, *, write: bool = True) -> None:
+        """Fault in ``npages`` untouched pages: frames of their own, or the zero page to read."""
+        lo, hi = pages_of(start, npages << 12)
+        for a, b, pte in self.ptes.pieces(lo, hi):
+            if pte is None and write:
+                runs = self.host.take(b - a)
+                assert runs is not None, "the host has not enough memory for the set-up"
+                self.install(a, runs, write=True)
+            elif pte is None:
+                self.ptes.set(a, b, ZERO_PTE)
+
+    # -- entries ---------------------------------------------------------------------------
+
+    def install(self, vpn: int, runs: list[tuple[int, int]], *, write: bool) -> None:
+        """Map the frames of ``runs`` from ``vpn`` on. The caller probes and holds the ordering."""
+        for lo, hi in runs:
+            self.host.add_rmap(lo, hi - lo, self, vpn)
+            self.ptes.set(vpn, vpn + hi - lo, Pte(PRESENT, lo, write, write))
+            vpn += hi - lo
+
+
+def mmgrab(mm: Mm) -> None:
+    """Keep the structure allocated."""
+    mm.refs.inc()
+
+
+def mmdrop(mm: Mm) -> None:
+    """Let the structure go."""
+    mm.refs.dec_and_test()
+
+
+async def mmget_not_zero(mm: Mm) -> bool:
+    """Become a user unless the address space is already being dismantled."""
+    await do(mm.op_get)
+    return mm.users.inc_not_zero()
+
+
+async def mmap_read_lock(mm: Mm) -> None:
+    """Take mmap_lock for reading, uninterruptibly."""
+    await mm.mmap_lock.down_read()
+
+
+async def mmap_read_lock_killable(mm: Mm) -> int:
+    """Take mmap_lock for reading; -EINTR on a fatal signal."""
+    return await mm.mmap_lock.down_read_killable()
+
+
+async def mmap_read_trylock(mm: Mm) -> bool:
+    """Take mmap_lock for reading if that needs no wait."""
+    return await mm.mmap_lock.down_read_trylock()
+
+
+async def mmap_read_unlock(mm: Mm) -> None:
+    """Release mmap_lock taken for reading."""
+    await mm.mmap_lock.up_read()
+
+
+async def mmap_write_lock(mm: Mm) -> None:
+    """Take mmap_lock for writing, uninterruptibly."""
+    await mm.mmap_lock.down_write()
+
+
+async def mmap_write_lock_killable(mm: Mm) -> int:
+    """Take mmap_lock for writing; -EINTR on a fatal signal."""
+    return await mm.mmap_lock.down_write_killable()
+
+
+async def mmap_write_unlock(mm: Mm) -> None:
+    """Release mmap_lock taken for writing."""
+    await mm.mmap_lock.up_write()
+
+
+async def mmap_write_downgrade(mm: Mm) -> None:
+    """Turn the writer's hold into a reader's."""
+    await mm.mmap_lock.downgrade_write()
+
+
+def find_vma(mm: Mm, addr: int) -> Vma | None:
+    """Return the first VMA that ends behind ``addr``; it may start behind it too.
+
+    mmap_lock is held.
+    """
+    vpn = addr >> 12
+    found = mm.vmas.get(vpn)
+    if found is None:
+        behind = mm.vmas.runs(vpn, 1 << 52)
+        found = behind[0][2] if behind else None
+    return found
+
+
+def vma_lookup(mm: Mm, addr: int) -> Vma | None:
+    """Return the VMA that contains ``addr``. mmap_lock is held."""
+    return mm.vmas.get(addr >> 12)

@@ -1,0 +1,160 @@
+"""mmap, munmap and mprotect (spec.md 1.3, 1.4). Addresses and lengths in bytes."""
+
+from __future__ import annotations
+
+from errno import EINVAL, ENOMEM
+from typing import TYPE_CHECKING
+
+from mshv_async.host.mm import (
+    mmap_read_unlock,
+    mmap_write_downgrade,
+    mmap_write_lock_killable,
+    mmap_write_unlock,
+)
+from mshv_async.host.notifier import (
+    MmuNotifierRange,
+    NotifierEvent,
+    invalidate_range_end,
+    invalidate_range_start,
+)
+from mshv_async.host.page import PAGE_SHIFT, PMD_PAGES, page_aligned, pages_of
+from mshv_async.host.pte import PRESENT, Pte, PteState
+from mshv_async.host.vma import Vma
+from mshv_async.host.zap import zap_range
+from mshv_async.sim import Op, do, probe
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from mshv_async.host.mm import Mm
+
+
+async def mmap_fixed(
+    mm: Mm,
+    start: int,
+    length: int,
+    prot: str = "rw",
+    flags: Iterable[str] = (),
+    *,
+    pgoff: int = 0,
+    backing: str = "anon",
+) -> int:
+    """Map anonymous memory at ``start``, over whatever was there. 0, -EINVAL or -EINTR."""
+    if not length or not page_aligned(start, length):
+        return -EINVAL
+    ret = await mmap_write_lock_killable(mm)
+    if ret:
+        return ret
+    lo, hi = pages_of(start, length)
+    if await _detach(mm, lo, hi):
+        await _unmap_region(mm, lo, hi)
+    await do(Op("vma.insert", mm.vmas, lo, hi))
+    mm.add_vma(start, length, prot, flags, pgoff=pgoff, backing=backing)
+    probe("vma.change", mm)
+    await mmap_write_unlock(mm)
+    return 0
+
+
+async def munmap(mm: Mm, start: int, length: int) -> int:
+    """Unmap; the pages are zapped under mmap_lock for reading. 0, -EINVAL or -EINTR.
+
+    A range without VMAs is a success without an event.
+    """
+    if not length or not page_aligned(start, length):
+        return -EINVAL
+    ret = await mmap_write_lock_killable(mm)
+    if ret:
+        return ret
+    lo, hi = pages_of(start, length)
+    if not await _detach(mm, lo, hi):
+        await mmap_write_unlock(mm)
+        return 0
+    await mmap_write_downgrade(mm)
+    await _unmap_region(mm, lo, hi)
+    await mmap_read_unlock(mm)
+    return 0
+
+
+async def mprotect(mm: Mm, start: int, length: int, prot: str) -> int:
+    """Change the rights of a range. 0, -EINVAL, -EINTR, or -ENOMEM when there is a gap in it.
+
+    VMAs before a gap are changed nevertheless.
+    """
+    if not page_aligned(start, length):
+        return -EINVAL
+    ret = await mmap_write_lock_killable(mm)
+    if ret:
+        return ret
+    for lo, hi, vma in mm.vmas.pieces(*pages_of(start, length)):
+        if vma is None:
+            ret = -ENOMEM
+            break
+        if vma.prot != prot:
+            await _protect(mm, lo, hi, vma, prot)
+    await mmap_write_unlock(mm)
+    return ret
+
+
+async def _detach(mm: Mm, lo: int, hi: int) -> bool:
+    """Take the VMAs of ``[lo, hi)`` off the address space, splitting those at its ends."""
+    await do(Op("vma.detach", mm.vmas, lo, hi))
+    touched = mm.vmas.runs(lo, hi)
+    if not touched:
+        return False
+    _split(mm, lo, hi)
+    mm.vmas.clear(lo, hi)
+    probe("vma.change", mm)
+    return True
+
+
+def _split(mm: Mm, lo: int, hi: int) -> None:
+    """Cut VMAs at ``lo`` and ``hi``, so that what each records is what is left of it."""
+    for edge in (lo, hi):
+        vma = mm.vmas.get(edge)
+        if vma is not None and vma.vpns[0] < edge:
+            first, last = vma.vpns
+            mm.vmas.set(first, edge, vma.part(first, edge))
+            mm.vmas.set(edge, last, vma.part(edge, last))
+
+
+async def _unmap_region(mm: Mm, lo: int, hi: int) -> None:
+    bracket = MmuNotifierRange(mm, lo << PAGE_SHIFT, hi << PAGE_SHIFT, NotifierEvent.UNMAP)
+    await invalidate_range_start(bracket)
+    await zap_range(mm, lo, hi)
+    await invalidate_range_end(bracket)
+
+
+async def _protect(mm: Mm, lo: int, hi: int, vma: Vma, prot: str) -> None:
+    await do(Op("vma.protect", mm.vmas, lo, hi))
+    _split(mm, lo, hi)
+    mm.vmas.set(lo, hi, vma.part(lo, hi)._replace(prot=prot))
+    probe("vma.change", mm)
+    await do(Op("pte.scan", mm.ptes, lo, hi, write=False))
+    populated = mm.ptes.runs(lo, hi)
+    if not populated:
+        return
+    # The event begins with the first populated page-table page, and covers the rest.
+    first = max(lo, populated[0][0] & ~(PMD_PAGES - 1))
+    bracket = MmuNotifierRange(
+        mm, first << PAGE_SHIFT, hi << PAGE_SHIFT, NotifierEvent.PROTECTION_VMA
+    )
+    await invalidate_range_start(bracket)
+    for a, b in mm.host.grain.pieces(first, hi):
+        await do(Op("pte.protect", mm.ptes, a, b))
+        for x, y, pte in mm.ptes.runs(a, b):
+            _protect_entries(mm, x, y, pte, prot)
+    await do(mm.op_flush)
+    await invalidate_range_end(bracket)
+
+
+def _protect_entries(mm: Mm, lo: int, hi: int, pte: Pte, prot: str) -> None:
+    # Frames here belong to one page table alone, so a right to write comes back at once.
+    if not pte.owns_frame:
+        return
+    if "r" in prot:
+        new = Pte(PRESENT, pte.pfn, "w" in prot, pte.dirty)
+    else:
+        new = Pte(PteState.PROTNONE, pte.pfn, False, pte.dirty)
+    if new != pte:
+        mm.ptes.set(lo, hi, new)
+        probe("pte.change", mm, lo, hi)

@@ -1,0 +1,48 @@
+"""Virtual memory areas (spec.md 1.1)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from mshv_async.host.page import PAGE_SHIFT
+
+
+class Vma(NamedTuple):
+    """A mapped range of addresses, half-open, in bytes and page aligned.
+
+    ``prot``: of ``r``, ``w``, ``x``, or ``none``. ``flags``: of ``IO``, ``PFNMAP``, ``MIXEDMAP``,
+    ``HUGETLB``, ``LOCKED``, ``SHARED``. ``pgoff`` in pages; VFIO keeps the first pfn there.
+    """
+
+    start: int
+    end: int
+    prot: str = "rw"
+    flags: frozenset[str] = frozenset()
+    pgoff: int = 0
+    backing: str = "anon"
+
+    @property
+    def readable(self) -> bool:
+        """Whether user space may read it."""
+        return "r" in self.prot
+
+    @property
+    def writable(self) -> bool:
+        """Whether user space may write it."""
+        return "w" in self.prot
+
+    @property
+    def raw(self) -> bool:
+        """Whether it maps frames without pages, which neither HMM nor a pin accepts."""
+        return "IO" in self.flags or "PFNMAP" in self.flags
+
+    @property
+    def vpns(self) -> tuple[int, int]:
+        """The half-open range of page numbers."""
+        return self.start >> PAGE_SHIFT, self.end >> PAGE_SHIFT
+
+    def part(self, lo: int, hi: int) -> Vma:
+        """Return what is left of it when only the pages ``lo`` to ``hi`` stay."""
+        start = lo << PAGE_SHIFT
+        pgoff = self.pgoff + ((start - self.start) >> PAGE_SHIFT)
+        return self._replace(start=start, end=hi << PAGE_SHIFT, pgoff=pgoff)
