@@ -1,4 +1,9 @@
-"""What there is to choose from: scenarios, drivers, patches, strategies, invariants."""
+"""What there is to choose from: scenarios, drivers, patches, strategies, invariants.
+
+The items are what `list --json` prints (formats.md 2). Each kind imports only what it lists.
+"""
+
+# ruff: noqa: PLC0415 - listing strategies need not import the driver
 
 from __future__ import annotations
 
@@ -15,23 +20,129 @@ STRATEGIES: dict[str, type[strategies.Strategy]] = {
     "dfs": strategies.Dfs,
 }
 
+# What must hold in every state, or at the step that the name speaks of (design.md 7).
+INVARIANTS: dict[str, str] = {
+    "stale-mapping": "No host page is freed while a SLAT entry gives access to it",
+    "coherence": "Every accessible SLAT entry is the page that the VMM's page table has there",
+    "guest-data": "A guest read returns the last coherent write",
+    "page-array": "The region's page array agrees with what is mapped, while its mutex is free",
+    "notifier-sequence": "The callback sets the sequence, and a change of it is seen by retries",
+    "notifier-tree": "The interval tree holds exactly the notifiers that were inserted",
+    "region-ownership": "GFN ranges of live regions are disjoint; only the owner edits its entries",
+    "rights": "A SLAT entry's rights are within its region's",
+    "access-not-absent": "A GFN of a live movable region is accessible or NO_ACCESS, never absent",
+    "atomic-failure": "An operation that fails leaves nothing half done",
+    "teardown-clean": "What is destroyed leaves no entry, pin, notifier or page behind",
+}
+
+Item = dict[str, Any]
+
 
 class StrategyError(Exception):
-    """A strategy that does not exist. Its text is one line."""
+    """A strategy that does not exist, or an option that it does not have. One line."""
 
 
-def check_strategy(name: str) -> None:
-    """Raise StrategyError unless there is a strategy of this name."""
+def make_strategy(name: str, *, seed: int, preemptions: int | None = None) -> strategies.Strategy:
+    """Return a fresh strategy. Raises StrategyError.
+
+    `preemptions` bounds the switches of one schedule away from a thread that could have gone on;
+    only `dfs` has such a bound.
+    """
+    check_strategy(name, preemptions=preemptions)
+    match name:
+        case "fifo":
+            return strategies.Fifo()
+        case "random":
+            return strategies.RandomWalk(seed)
+        case "pct":
+            return strategies.Pct(seed)
+    return strategies.Dfs(preemptions)
+
+
+def check_strategy(name: str, *, preemptions: int | None = None) -> None:
+    """Raise StrategyError unless `make_strategy` would succeed."""
     if name not in STRATEGIES:
-        known = ", ".join(STRATEGIES)
-        raise StrategyError(f"no strategy {name!r}: known are {known}")
+        raise StrategyError(f"strategy: found {name!r}; allowed: {', '.join(STRATEGIES)}")
+    if preemptions is not None and name != "dfs":
+        raise StrategyError(f"--preemptions: strategy {name} has no such bound; allowed: dfs")
 
 
-def strategy_items() -> list[dict[str, Any]]:
-    """Return name and summary of each strategy; the summary is its file's first line."""
-    items = []
-    for name, kind in STRATEGIES.items():
-        module = inspect.getmodule(kind)
-        first = (module.__doc__ or "").strip().partition("\n")[0]
-        items.append({"name": name, "summary": first.removeprefix(f"{name}: ")})
-    return items
+def catalogue(kind: str) -> list[Item]:
+    """Return the items of a kind, each with `name` and `summary` and what else the kind has.
+
+    `kind`: scenarios, drivers, patches, strategies or invariants.
+    """
+    match kind:
+        case "scenarios":
+            return _scenarios()
+        case "drivers":
+            return _drivers()
+        case "patches":
+            return _patches()
+        case "strategies":
+            return _strategies()
+        case "invariants":
+            return [{"name": name, "summary": summary} for name, summary in INVARIANTS.items()]
+    raise ValueError(kind)
+
+
+def catalogue_text(items: list[Item]) -> str:
+    """Render items, a line each: the name, the bugs it can show or mends, the summary."""
+    if not items:
+        return "(none)"
+    width = max(len(item["name"]) for item in items)
+    lines = []
+    for item in items:
+        bugs = f" [{' '.join(item['bugs'])}]" if item.get("bugs") else ""
+        lines.append(f"{item['name']:{width}}  {item['summary']}{bugs}")
+    return "\n".join(lines)
+
+
+def _scenarios() -> list[Item]:
+    from mshv_async.scenario import list_scenarios
+
+    return [
+        {"name": e.name, "summary": e.summary, "path": e.path, "bugs": list(e.bugs)}
+        for e in list_scenarios()
+    ]
+
+
+def _drivers() -> list[Item]:
+    from mshv_async.driver.profiles import PROFILES
+
+    names = {cls: name for name, cls in PROFILES.items()}
+    return [
+        {
+            "name": name,
+            "summary": _first_line(cls),
+            "base": next((names[base] for base in cls.__mro__[1:] if base in names), None),
+        }
+        for name, cls in PROFILES.items()
+    ]
+
+
+def _patches() -> list[Item]:
+    from mshv_async.driver.patches import PATCHES
+
+    return [
+        {
+            "name": patch.name,
+            "summary": patch.summary,
+            "applies_to": list(patch.applies_to),
+            "bugs": list(patch.bugs),
+        }
+        for patch in PATCHES.values()
+    ]
+
+
+def _strategies() -> list[Item]:
+    return [
+        {"name": name, "summary": _first_line(cls).removeprefix(f"{name}: ")}
+        for name, cls in STRATEGIES.items()
+    ]
+
+
+def _first_line(cls: type) -> str:
+    """Return what the file that defines `cls` says of itself in its first line."""
+    module = inspect.getmodule(cls)
+    return (getattr(module, "__doc__", None) or "").strip().partition("\n")[0]
