@@ -1,0 +1,268 @@
+"""The operations of programs: what each is called, takes, and which threads can do it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, get_args
+
+import msgspec
+
+from mshv_async.scenario.errors import Misfit, listed, quoted
+from mshv_async.scenario.model import BackingKind, RegionFlag
+from mshv_async.scenario.quantities import (
+    PAGE_SIZE,
+    parse_gfn,
+    parse_number,
+    parse_size,
+    parse_uaddr,
+)
+
+ADVICE: Final = ("dontneed", "free", "pageout")
+PROTECTIONS: Final = ("none", "r", "rw")
+PAGES_MAX: Final = 1 << 34
+NS_MAX: Final = 1 << 62
+
+
+class Operation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One operation of a program; ``kind`` is its first word, the rest its arguments.
+
+    The place is a ``gfn`` or a raw ``address`` in the VMM's process (bytes); neither, for
+    ``reclaim``, leaves the choice of pages to the reclaimer. ``pages``: 4 KiB pages from there on;
+    ``ns``: virtual nanoseconds; ``tag``: what is written (None: thread name and a counter).
+    """
+
+    kind: str
+    gfn: int | None = None
+    address: int | None = None
+    pages: int = 1
+    tag: str | None = None
+    advice: str | None = None
+    prot: str | None = None
+    backing: str = "anon"
+    flags: tuple[str, ...] = ("writable", "executable")
+    uaddr: int | None = None
+    ns: int = 0
+
+    def __str__(self) -> str:
+        """Return the operation as it would stand in a program."""
+        return " ".join(w for w in GRAMMARS[self.kind].words(self) if w)
+
+
+Parser = Callable[[str], dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Grammar:
+    """One operation: ``usage`` is shown to users, the parsers read its arguments in order."""
+
+    usage: str
+    threads: tuple[str, ...]
+    words: Callable[[Operation], list[str]]
+    arguments: tuple[Parser, ...] = ()
+    optional: tuple[Parser, ...] = ()
+    keywords: tuple[str, ...] = ()
+
+    @property
+    def kind(self) -> str:
+        """The operation's name."""
+        return self.usage.split()[0]
+
+
+def parse_operation(text: str, thread_kind: str) -> Operation:
+    """Return the operation that ``text`` describes, for a thread of that kind.
+
+    ``thread_kind`` is ``vp`` or the kind of a ``[[thread]]``. ``Misfit`` says what is wrong.
+    """
+    words = text.split()
+    if not words:
+        raise Misfit("an empty operation", _choice(thread_kind))
+    grammar = GRAMMARS.get(words[0])
+    if grammar is None:
+        raise Misfit(quoted(text.strip()), _choice(thread_kind))
+    if grammar.threads and thread_kind not in grammar.threads:
+        owners = f"{listed(grammar.threads)} threads"
+        raise Misfit(f"{quoted(words[0])}, an operation of {owners}", _choice(thread_kind))
+    try:
+        return msgspec.structs.replace(Operation(kind=words[0]), **_arguments(grammar, words[1:]))
+    except Misfit as misfit:
+        raise Misfit(misfit.found, f"{misfit.allowed}, as in: {grammar.usage}") from None
+
+
+def _arguments(grammar: Grammar, words: list[str]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    parsers = grammar.arguments + grammar.optional
+    plain = [w for w in words if not (grammar.keywords and "=" in w)]
+    if not len(grammar.arguments) <= len(plain) <= len(parsers):
+        raise Misfit(f"{len(plain)} arguments", _expected_arguments(grammar))
+    for parser, word in zip(parsers, plain, strict=False):
+        values |= parser(word)
+    seen = set()
+    for word in (w for w in words if grammar.keywords and "=" in w):
+        name, _, value = word.partition("=")
+        if name not in grammar.keywords or name in seen:
+            raise Misfit(quoted(word), f"each once: {listed(f'{k}=…' for k in grammar.keywords)}")
+        seen.add(name)
+        values |= _KEYWORDS[name](value)
+    return values
+
+
+def _expected_arguments(grammar: Grammar) -> str:
+    least, most = len(grammar.arguments), len(grammar.arguments) + len(grammar.optional)
+    return f"{least}" if least == most else f"{least} to {most}"
+
+
+def _choice(thread_kind: str) -> str:
+    usages = [g.usage for g in GRAMMARS.values() if not g.threads or thread_kind in g.threads]
+    return listed(f"`{usage}`" for usage in usages)
+
+
+def _one_of(field: str, known: tuple[str, ...]) -> Parser:
+    def parse(word: str) -> dict[str, Any]:
+        if word not in known:
+            raise Misfit(quoted(word), listed(known))
+        return {field: word}
+
+    return parse
+
+
+def _gfn(word: str) -> dict[str, Any]:
+    return {"gfn": parse_gfn(word)}
+
+
+def _place(word: str) -> dict[str, Any]:
+    return {"address": parse_uaddr(word[1:])} if word.startswith("@") else _gfn(word)
+
+
+def _place_or_some(word: str) -> dict[str, Any]:
+    return {} if word == "some" else _place(word)
+
+
+def _pages(word: str) -> dict[str, Any]:
+    allowed = "a number of pages, at least 1"
+    pages = parse_number(word, allowed)
+    if not 1 <= pages <= PAGES_MAX:
+        raise Misfit(quoted(word), allowed)
+    return {"pages": pages}
+
+
+def _size(word: str) -> dict[str, Any]:
+    size = parse_size(word)
+    if size == 0 or size % PAGE_SIZE or size // PAGE_SIZE > PAGES_MAX:
+        raise Misfit(quoted(word), f"a size that is a multiple of {PAGE_SIZE} bytes, at least one")
+    return {"pages": size // PAGE_SIZE}
+
+
+def _ns(word: str) -> dict[str, Any]:
+    ns = parse_number(word, "virtual nanoseconds")
+    if ns > NS_MAX:
+        raise Misfit(quoted(word), f"virtual nanoseconds up to {NS_MAX}")
+    return {"ns": ns}
+
+
+def _tag(word: str) -> dict[str, Any]:
+    if not re.fullmatch(r"\w[\w.:-]{0,39}", word):
+        raise Misfit(quoted(word), "a tag: a word of letters, digits and _ . : -, 40 at most")
+    return {"tag": word}
+
+
+def _literal(expected: str) -> Parser:
+    def parse(word: str) -> dict[str, Any]:
+        if word != expected:
+            raise Misfit(quoted(word), expected)
+        return {}
+
+    return parse
+
+
+def _flags(value: str) -> dict[str, Any]:
+    known = get_args(RegionFlag)
+    flags = () if value == "none" else tuple(value.split(","))
+    if len(set(flags)) < len(flags) or not set(flags) <= set(known):
+        raise Misfit(quoted(f"flags={value}"), f"flags=none or, with commas, {listed(known)}")
+    return {"flags": flags}
+
+
+_KEYWORDS: Final[dict[str, Parser]] = {
+    "backing": _one_of("backing", get_args(BackingKind)),
+    "flags": _flags,
+    "uaddr": lambda word: {"uaddr": parse_uaddr(word)},
+}
+
+
+def _place_word(op: Operation) -> str:
+    if op.address is not None:
+        return f"@{op.address:#x}"
+    return "some" if op.gfn is None else f"{op.gfn:#x}"
+
+
+def _map_words(op: Operation) -> list[str]:
+    return [
+        "map",
+        f"{op.gfn:#x}",
+        f"{op.pages * 4}KiB",
+        f"backing={op.backing}",
+        f"flags={','.join(op.flags) or 'none'}",
+        f"uaddr={op.uaddr:#x}" if op.uaddr is not None else "",
+    ]
+
+
+def _touch_words(op: Operation) -> list[str]:
+    return [op.kind, _place_word(op), op.tag or ""]
+
+
+def _range_words(op: Operation) -> list[str]:
+    return [op.kind, op.advice or "", _place_word(op), str(op.pages), op.prot or ""]
+
+
+def _bare_words(op: Operation) -> list[str]:
+    return [op.kind]
+
+
+# A VMM thread is a thread of the process whose memory this is, so it can do what hosts do.
+_HOST: Final = ("host", "vmm")
+_VMM: Final = ("vmm",)
+_VP: Final = ("vp",)
+
+GRAMMARS: Final[dict[str, Grammar]] = {
+    g.kind: g
+    for g in (
+        Grammar("read G", _VP, _touch_words, (_gfn,)),
+        Grammar("write G [TAG]", _VP, _touch_words, (_gfn,), (_tag,)),
+        Grammar("exec G", _VP, _touch_words, (_gfn,)),
+        Grammar("touch G", _HOST, _touch_words, (_place,)),
+        Grammar("store G [TAG]", _HOST, _touch_words, (_place,), (_tag,)),
+        Grammar(
+            f"madvise {'|'.join(ADVICE)} G N",
+            _HOST,
+            _range_words,
+            (_one_of("advice", ADVICE), _place, _pages),
+        ),
+        Grammar("munmap G N", _HOST, _range_words, (_place, _pages)),
+        Grammar(
+            f"mprotect G N {'|'.join(PROTECTIONS)}",
+            _HOST,
+            _range_words,
+            (_place, _pages, _one_of("prot", PROTECTIONS)),
+        ),
+        Grammar(
+            "map GFN SIZE [backing=…] [flags=…] [uaddr=…]",
+            _VMM,
+            _map_words,
+            (_gfn, _size),
+            keywords=tuple(_KEYWORDS),
+        ),
+        Grammar("unmap GFN", _VMM, _touch_words, (_gfn,)),
+        Grammar("kill", _VMM, _bare_words),
+        Grammar("exit", _VMM, _bare_words),
+        Grammar(
+            "close partition", _VMM, lambda _: ["close", "partition"], (_literal("partition"),)
+        ),
+        Grammar("reclaim G|some N", ("reclaimer",), _range_words, (_place_or_some, _pages)),
+        Grammar("reap", ("oom-reaper",), _bare_words),
+        Grammar("sleep NS", (), lambda op: ["sleep", str(op.ns)], (_ns,)),
+        Grammar("yield", (), _bare_words),
+    )
+}
+"""Every operation by name; no ``threads``: any thread."""
