@@ -1,0 +1,186 @@
+"""SET_GUEST_MEMORY: map and unmap of guest memory, movable, pinned and device (spec.md 4.3)."""
+
+from __future__ import annotations
+
+from errno import EINVAL
+from typing import TYPE_CHECKING
+
+from mshv_async.driver.abi import (
+    HV_HYP_PAGE_SHIFT,
+    HV_HYP_PAGE_SIZE,
+    MSHV_PIN_PAGES_BATCH_SIZE,
+    MSHV_SET_MEM_FLAGS_MASK,
+    MSHV_SET_MEM_UNMAP,
+    TASK_SIZE,
+)
+from mshv_async.driver.cint import u64_shl
+from mshv_async.driver.fault import FaultPath
+from mshv_async.driver.region import fill_region
+from mshv_async.driver.structures import Page
+from mshv_async.host import (
+    insert_direct,
+    mmap_read_lock,
+    mmap_read_unlock,
+    pin_user_pages_fast,
+    vma_lookup,
+)
+from mshv_async.hyperv import MAP_NO_ACCESS
+from mshv_async.sim import current
+
+if TYPE_CHECKING:
+    from mshv_async.driver.abi import MshvUserMemRegion
+    from mshv_async.driver.structures import MshvMemRegion, MshvPartition
+
+
+class MemoryIoctl(FaultPath):
+    """Map and unmap, called with the partition mutex held."""
+
+    no_region_errno = EINVAL
+    """What an unmap of a gfn outside all regions fails with."""
+
+    async def partition_ioctl_set_memory(
+        self, partition: MshvPartition, mem: MshvUserMemRegion
+    ) -> int:
+        """Check the argument and map or unmap; -EINVAL for a malformed one."""
+        page_mask = HV_HYP_PAGE_SIZE - 1
+        if (
+            not mem.size
+            or mem.size & page_mask
+            or mem.userspace_addr & page_mask
+            or mem.flags & ~MSHV_SET_MEM_FLAGS_MASK
+            or mem.rsvd
+        ):
+            return -EINVAL
+        if mem.flags & MSHV_SET_MEM_UNMAP:
+            return await self.unmap_user_memory(partition, mem)
+        return await self.map_user_memory(partition, mem)
+
+    async def map_user_memory(self, partition: MshvPartition, mem: MshvUserMemRegion) -> int:
+        """Make a range of the VMM's memory guest memory.
+
+        -EINVAL: no VMA at its first address; -EEXIST: overlap; -ENOMEM. A failed mapping frees
+        the region with its notifier still in the tree (D07). The list learns of the region last,
+        when its pages are already NO_ACCESS (D05).
+        """
+        ret, is_mmio, mmio_pfn = await self.look_at_backing(mem)
+        if ret:
+            return ret
+        ret, region = await self.partition_create_region(partition, mem, is_mmio)
+        if region is None:
+            return ret
+
+        ret = await self.map_new_region(partition, region, mem, is_mmio, mmio_pfn)
+        if ret:
+            await self.region_free(region)
+            return ret
+        await self.partition_link_region(partition, region)
+        return 0
+
+    async def look_at_backing(self, mem: MshvUserMemRegion) -> tuple[int, bool, int]:
+        """Look up the VMA at the first address; return errno, whether it is a device's, its pfn.
+
+        Only that VMA is looked at, and nothing keeps it (D16).
+        """
+        if mem.userspace_addr + mem.size > TASK_SIZE:
+            return -EINVAL, False, 0
+        mm = current().mm
+        await mmap_read_lock(mm)
+        vma = vma_lookup(mm, mem.userspace_addr)
+        await mmap_read_unlock(mm)
+        if vma is None:
+            return -EINVAL, False, 0
+        if vma.raw:
+            return 0, True, vma.pgoff
+        return 0, False, 0
+
+    async def map_new_region(
+        self,
+        partition: MshvPartition,
+        region: MshvMemRegion,
+        mem: MshvUserMemRegion,
+        is_mmio: bool,
+        mmio_pfn: int,
+    ) -> int:
+        """Give a new region its first SLAT entries, by its kind.
+
+        A movable one is mapped NO_ACCESS throughout, so that a touch is a GPA_INTERCEPT.
+        """
+        if is_mmio:
+            return await self.hv_call_map_mmio_pages(
+                partition.pt_id, mem.guest_pfn, mmio_pfn, mem.size >> HV_HYP_PAGE_SHIFT
+            )
+        if region.range_pinned:
+            return await self.prepare_pinned_region(region)
+        return await self.region_remap_pages(region, MAP_NO_ACCESS, 0, region.nr_pages)
+
+    async def prepare_pinned_region(self, region: MshvMemRegion) -> int:
+        """Pin and map the whole region; a mapping failure is swallowed (D11)."""
+        ret = await self.region_pin(region)
+        if ret:
+            return ret
+        await self.region_map(region)
+        return 0
+
+    async def region_pin(self, region: MshvMemRegion) -> int:
+        """Pin all pages, 65536 at a time; a short pin is taken as progress (D13)."""
+        done = 0
+        while done < region.nr_pages:
+            batch = min(region.nr_pages - done, MSHV_PIN_PAGES_BATCH_SIZE)
+            start = region.start_uaddr + done * HV_HYP_PAGE_SIZE
+            ret, runs = await pin_user_pages_fast(current().mm, start, batch)
+            if ret < 0:
+                self.region_invalidate_pages(region, 0, done)
+                return ret
+            at = done
+            for lo, hi in runs:
+                region.pages.set(at, at + hi - lo, Page(lo))
+                at += hi - lo
+            done += ret
+        first = region.pages.get(0)
+        if first is not None and first.huge:
+            region.large_pages = True
+        return 0
+
+    async def unmap_user_memory(self, partition: MshvPartition, mem: MshvUserMemRegion) -> int:
+        """Destroy the region that is exactly ``mem``; -EINVAL if it is no region's whole range."""
+        region = await self.partition_region_by_gfn(partition, mem.guest_pfn)
+        if region is None:
+            return -self.no_region_errno
+        if not is_exactly(region, mem):
+            return -EINVAL
+        await self.partition_destroy_region(region)
+        return 0
+
+    # -- set-up, without points ------------------------------------------------------------
+
+    def setup_region(self, partition: MshvPartition, mem: MshvUserMemRegion) -> MshvMemRegion:
+        """Build at once what ``map_user_memory`` leaves behind for anonymous memory.
+
+        For any size: one notifier, one run of NO_ACCESS entries, one list entry.
+        """
+        region = self.new_region(mem.guest_pfn)
+        fill_region(region, mem)
+        region.is_ram = True
+        region.partition = partition
+        region.mutex.init()
+        insert_direct(
+            region.mni,
+            partition.pt_mm,
+            region.start_uaddr,
+            u64_shl(region.nr_pages, HV_HYP_PAGE_SHIFT),
+            self.region_interval_invalidate,
+        )
+        hv_partition = self.hv.partition(partition.pt_id)
+        assert hv_partition is not None
+        hv_partition.no_access_direct(region.start_gfn, region.nr_pages)
+        partition.pt_mem_regions.add_head(region)
+        return region
+
+
+def is_exactly(region: MshvMemRegion, mem: MshvUserMemRegion) -> bool:
+    """Say whether an unmap's argument is the region to the page; there is no partial unmap."""
+    return (
+        region.start_uaddr == mem.userspace_addr
+        and region.start_gfn == mem.guest_pfn
+        and region.nr_pages == mem.size >> HV_HYP_PAGE_SHIFT
+    )

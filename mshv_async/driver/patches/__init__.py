@@ -1,0 +1,1 @@
+"""Named changes to stack on a profile, one module each. ``select.py`` knows them all."""

@@ -1,0 +1,94 @@
+"""Let a fatal signal end the fault path's retries (upstream: part of the July 2026 rework)."""
+
+from __future__ import annotations
+
+from errno import EBUSY, EINTR
+from typing import TYPE_CHECKING
+
+from mshv_async.driver.fault import mm_of
+from mshv_async.driver.patches.base import Patch, Variant
+from mshv_async.driver.profiles.v6 import V6
+from mshv_async.driver.profiles.v7 import V7
+from mshv_async.host import (
+    hmm_range_fault,
+    mmap_read_lock_killable,
+    mmap_read_unlock,
+    mmu_interval_read_begin,
+    mmu_interval_read_retry,
+)
+from mshv_async.sim import cond_resched, current, warn
+
+if TYPE_CHECKING:
+    from mshv_async.driver.structures import MshvMemRegion
+    from mshv_async.host import HmmRange
+
+
+class KillableRetry(V6):
+    """Every round looks for a fatal signal, and both locks are taken killably.
+
+    A round that a signal ended counts as handled, so that the run loop leaves with -EINTR. The
+    wait for an open invalidation stays uninterruptible: the notifier core has no other.
+    """
+
+    async def region_hmm_fault_and_lock(self, region: MshvMemRegion, range: HmmRange) -> int:
+        """As v6; -EINTR when a fatal signal is pending or ends a wait."""
+        if current().fatal_pending:
+            return -EINTR
+        range.notifier_seq = await mmu_interval_read_begin(range.notifier)
+        mm = mm_of(region)
+        ret = await mmap_read_lock_killable(mm)
+        if ret:
+            return ret
+        ret = await hmm_range_fault(range)
+        await mmap_read_unlock(mm)
+        if ret:
+            return ret
+
+        ret = await region.mutex.lock_killable()
+        if ret:
+            return ret
+        if await mmu_interval_read_retry(range.notifier, range.notifier_seq):
+            await region.mutex.unlock()
+            await cond_resched()
+            return -EBUSY
+        return 0
+
+    async def region_handle_gfn_fault(self, region: MshvMemRegion, gfn: int) -> bool:
+        """As v6, but a signal is no failure to warn about."""
+        if region.range_pinned:
+            warn("region_handle_gfn_fault: pinned region")
+            return False
+        page_offset, page_count = self.fault_window(region, gfn)
+        ret = await self.region_range_fault(region, page_offset, page_count)
+        if ret == -EINTR:
+            return True
+        if ret:
+            warn("region_handle_gfn_fault: GPA intercept failed")
+        return ret == 0
+
+
+class KillableRetryV7(V7):
+    """The same from v7 on."""
+
+    region_hmm_fault_and_lock = KillableRetry.region_hmm_fault_and_lock
+
+    async def region_handle_gfn_fault(self, region: MshvMemRegion, gfn: int) -> bool:
+        """As v7, but a signal is no failure to warn about."""
+        page_offset, page_count = self.fault_window(region, gfn)
+        ret = await self.region_range_fault(region, page_offset, page_count)
+        if ret == -EINTR:
+            return True
+        if ret:
+            warn("region_handle_gfn_fault: GPA intercept failed")
+        return ret == 0
+
+
+PATCH = Patch(
+    name="killable-retry",
+    summary="End the -EBUSY loop of a fault when a fatal signal is pending",
+    bugs=("C02", "C24"),
+    variants=(
+        Variant(KillableRetry, on=("v6",)),
+        Variant(KillableRetryV7, on=("v7", "v9", "fix1")),
+    ),
+)

@@ -1,0 +1,215 @@
+"""Version 7, 26 November 2025: regions in a file of their own, counted, walked in chunks."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from errno import EEXIST, EINVAL, ENOENT, ENOMEM
+from typing import TYPE_CHECKING
+
+from mshv_async.driver.abi import HV_HYP_PAGE_SHIFT
+from mshv_async.driver.cint import u64_add, u64_sub
+from mshv_async.driver.hypercalls import PageWindow
+from mshv_async.driver.patches.region_refcount import RegionRefcount
+from mshv_async.driver.region import fill_region, holds_gfn
+from mshv_async.driver.remap import partition_of
+from mshv_async.host import mmu_interval_notifier_remove
+from mshv_async.hyperv import MAP_NO_ACCESS
+from mshv_async.sim import note, step, warn
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from mshv_async.driver.abi import MshvUserMemRegion
+    from mshv_async.driver.structures import MshvMemRegion, MshvPartition, MshvVp
+
+    ChunkHandler = Callable[[MshvMemRegion, int, int, int], Awaitable[int]]
+
+
+class RegionType(IntEnum):
+    """What backs a region; zeroed memory reads as pinned."""
+
+    PINNED = 0
+    MOVABLE = 1
+    MMIO = 2
+
+
+class V7(RegionRefcount):
+    """Three changes, after the review of v6.
+
+    *Life time*: a reference count for each region and a spinlock for the list (D01, D02); the
+    patch ``region-refcount`` is the same change. *Type*: one enumeration instead of two booleans.
+    *Chunks*: operations walk the recorded pages and skip what was never populated; whether a chunk
+    is large is asked of each page (here: never), so the sticky flag is gone (B02).
+
+    Also new: overlap is judged by gfn only, with the ends tested as before (D08); an unmap that
+    finds no region fails with -ENOENT; an intercept on a region that is not movable is left to
+    the VMM without a warning.
+    """
+
+    no_region_errno = ENOENT
+
+    def new_region(self, guest_pfn: int) -> MshvMemRegion:
+        """Allocate a zeroed region: type 0, which is pinned, and one reference."""
+        region = super().new_region(guest_pfn)
+        region.mreg_type = RegionType.PINNED
+        return region
+
+    async def partition_region_overlaps(
+        self, partition: MshvPartition, mem: MshvUserMemRegion
+    ) -> bool:
+        """Say whether an end of the new range lies in a region; host addresses may repeat."""
+        last_gfn = u64_sub(u64_add(mem.guest_pfn, mem.size >> HV_HYP_PAGE_SHIFT), 1)
+        lock = self.list_lock(partition)
+        await lock.lock()
+        overlaps = any(
+            holds_gfn(region, mem.guest_pfn) or holds_gfn(region, last_gfn)
+            for region in partition.pt_mem_regions.regions()
+        )
+        lock.unlock()
+        return overlaps
+
+    async def partition_create_region(
+        self, partition: MshvPartition, mem: MshvUserMemRegion, is_mmio: bool = False
+    ) -> tuple[int, MshvMemRegion | None]:
+        """As v6; the type is set once the notifier is live, the partition pointer last (D06)."""
+        if await self.partition_region_overlaps(partition, mem):
+            return -EEXIST, None
+        if not await self.region_alloc():
+            return -ENOMEM, None
+        region = self.new_region(mem.guest_pfn)
+        fill_region(region, mem)
+
+        if is_mmio:
+            region_type = RegionType.MMIO
+        elif await self.region_movable_init(region):
+            region_type = RegionType.MOVABLE
+        else:
+            region_type = RegionType.PINNED
+        await step("region.set_partition", region, write=True)
+        region.mreg_type = region_type
+        region.partition = partition
+        return 0, region
+
+    async def handle_gpa_intercept(self, vp: MshvVp) -> bool:
+        """Serve the intercept with a reference on the region; only movable ones, no warning."""
+        gfn = vp.vp_intercept_msg_page.intercept_message.gfn
+        region = await self.partition_region_by_gfn_get(vp.vp_partition, gfn)
+        if region is None:
+            return False
+        handled = False
+        if region.mreg_type == RegionType.MOVABLE:
+            handled = await self.region_handle_gfn_fault(region, gfn)
+        await self.region_put(region)
+        return handled
+
+    async def region_handle_gfn_fault(self, region: MshvMemRegion, gfn: int) -> bool:
+        """Map the window around ``gfn``; a failure is warned about."""
+        page_offset, page_count = self.fault_window(region, gfn)
+        ret = await self.region_range_fault(region, page_offset, page_count)
+        if ret:
+            warn("region_handle_gfn_fault: GPA intercept failed")
+        return ret == 0
+
+    async def map_new_region(
+        self,
+        partition: MshvPartition,
+        region: MshvMemRegion,
+        mem: MshvUserMemRegion,
+        is_mmio: bool,
+        mmio_pfn: int,
+    ) -> int:
+        """As v6; NO_ACCESS at creation asks the hypercall helper directly, pages or none."""
+        if is_mmio:
+            return await self.hv_call_map_mmio_pages(
+                partition.pt_id, mem.guest_pfn, mmio_pfn, region.nr_pages
+            )
+        if region.mreg_type == RegionType.PINNED:
+            return await self.prepare_pinned_region(region)
+        return await self.hv_call_map_gpa_pages(
+            partition.pt_id, region.start_gfn, region.nr_pages, MAP_NO_ACCESS, None
+        )
+
+    async def region_movable_fini(self, region: MshvMemRegion) -> None:
+        """Remove the notifier of a movable region."""
+        await mmu_interval_notifier_remove(region.mni)
+
+    async def region_release(self, region: MshvMemRegion) -> None:
+        """End the notifier, unmap, unpin, free: the last reference is gone."""
+        if region.mreg_type == RegionType.MOVABLE:
+            await self.region_movable_fini(region)
+        await self.region_unmap(region)
+        self.region_invalidate_pages(region, 0, region.nr_pages)
+        await self.region_free(region)
+
+    def region_invalidate_pages(
+        self, region: MshvMemRegion, page_offset: int, page_count: int
+    ) -> None:
+        """Forget the recorded pages of a span; a pinned region's are unpinned."""
+        if region.mreg_type == RegionType.PINNED:
+            runs = region.pages.runs(page_offset, page_offset + page_count)
+            self.page_pin_release([(page.pfn, page.pfn + hi - lo) for lo, hi, page in runs])
+        region.pages.clear(page_offset, page_offset + page_count)
+
+    # -- chunks ----------------------------------------------------------------------------
+
+    async def region_process_range(
+        self,
+        region: MshvMemRegion,
+        flags: int,
+        page_offset: int,
+        page_count: int,
+        handler: ChunkHandler,
+    ) -> int:
+        """Call ``handler`` for each chunk of recorded pages; stop at the first errno."""
+        if u64_add(page_offset, page_count) > region.nr_pages:
+            return -EINVAL
+        end = page_offset + page_count
+        for lo, hi in self.region_chunks(region, page_offset, end):
+            ret = await handler(region, flags, lo, hi - lo)
+            if ret:
+                return ret
+        return 0
+
+    def region_chunks(self, region: MshvMemRegion, lo: int, hi: int) -> list[tuple[int, int]]:
+        """Return the spans without an empty entry; the caller keeps the array as it is."""
+        chunks: list[tuple[int, int]] = []
+        for start, end, _ in region.pages.runs(lo, hi):
+            joins = bool(chunks) and chunks[-1][1] == start
+            chunks.append((chunks.pop()[0] if joins else start, end))
+        return chunks
+
+    async def region_chunk_remap(
+        self, region: MshvMemRegion, flags: int, page_offset: int, page_count: int
+    ) -> int:
+        """Map one chunk to its recorded pages."""
+        return await self.hv_call_map_gpa_pages(
+            partition_of(region).pt_id,
+            region.start_gfn + page_offset,
+            page_count,
+            flags,
+            PageWindow(region.pages, page_offset),
+        )
+
+    async def region_chunk_unmap(
+        self, region: MshvMemRegion, flags: int, page_offset: int, page_count: int
+    ) -> int:
+        """Unmap one chunk."""
+        return await self.hv_call_unmap_gpa_pages(
+            partition_of(region).pt_id, region.start_gfn + page_offset, page_count, flags
+        )
+
+    async def region_remap_pages(
+        self, region: MshvMemRegion, map_flags: int, page_offset: int, page_count: int
+    ) -> int:
+        """Map the recorded pages of a span with ``map_flags``; empty entries are skipped."""
+        return await self.region_process_range(
+            region, map_flags, page_offset, page_count, self.region_chunk_remap
+        )
+
+    async def region_unmap(self, region: MshvMemRegion) -> None:
+        """Unmap what is recorded; the result is ignored."""
+        ret = await self.region_process_range(
+            region, 0, 0, region.nr_pages, self.region_chunk_unmap
+        )
+        if ret:
+            note("region.unmap_failed", region=region.name, ret=ret)
