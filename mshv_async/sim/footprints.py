@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mshv_async.sim.shared import Shared, is_freed, model_class, name_of, slots_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from mshv_async.sim.op import Op
     from mshv_async.sim.thread import Thread
@@ -34,13 +34,12 @@ class Unreported:
 class FootprintChecker:
     """Watches one execution; ``missing`` holds each silent change once.
 
-    ``roots`` returns the objects where the walk begins; it is called at every step.
+    The walk begins at the runtime's ``roots()``.
     """
 
-    def __init__(self, roots: Callable[[], Iterable[Any]]) -> None:
+    def __init__(self) -> None:
         self.missing: dict[tuple[str, str], Unreported] = {}
         self.checked_steps = 0
-        self._roots = roots
         self._before: dict[int, tuple[Shared, dict[str, Any]]] = {}
         self._reported: set[tuple[int, str]] = set()
         self._op: Op | None = None
@@ -50,11 +49,10 @@ class FootprintChecker:
 
     def step_begins(self, thread: Thread, op: Op) -> None:
         """Remember the declared operation; what it is about counts as reported."""
-        del thread
         self._op = op
         self._reported = set()
         if not self._before:
-            self._before = self._snapshot()
+            self._before = _snapshot(thread.rt.roots())
 
     def touched(self, obj: Any, what: str, write: bool, lo: int, hi: int) -> None:
         """Remember a reported write."""
@@ -64,7 +62,7 @@ class FootprintChecker:
 
     def step_ended(self, thread: Thread) -> None:
         """Compare."""
-        after = self._snapshot()
+        after = _snapshot(thread.rt.roots())
         op = self._op
         label = op.label if op is not None else "?"
         for key, (obj, fields) in after.items():
@@ -82,23 +80,24 @@ class FootprintChecker:
         self._before = after
         self.checked_steps += 1
 
-    def _snapshot(self) -> dict[int, tuple[Shared, dict[str, Any]]]:
-        found: dict[int, tuple[Shared, dict[str, Any]]] = {}
-        stack = list(self._roots())
-        while stack:
-            obj = stack.pop()
-            if isinstance(obj, list | tuple):
-                stack.extend(obj)
-            elif isinstance(obj, dict):
-                stack.extend(obj.values())
-            elif isinstance(obj, Shared) and id(obj) not in found and not is_freed(obj):
-                fields: dict[str, Any] = {}
-                found[id(obj)] = (obj, fields)
-                for slot in slots_of(model_class(obj)):
-                    value = _raw(obj, slot)
-                    stack.append(value)
-                    fields[slot] = _flat(value)
-        return found
+
+def _snapshot(roots: Iterable[Any]) -> dict[int, tuple[Shared, dict[str, Any]]]:
+    found: dict[int, tuple[Shared, dict[str, Any]]] = {}
+    stack = list(roots)
+    while stack:
+        obj = stack.pop()
+        if isinstance(obj, list | tuple):
+            stack.extend(obj)
+        elif isinstance(obj, dict):
+            stack.extend(obj.values())
+        elif isinstance(obj, Shared) and id(obj) not in found and not is_freed(obj):
+            fields: dict[str, Any] = {}
+            found[id(obj)] = (obj, fields)
+            for slot in slots_of(model_class(obj)):
+                value = _raw(obj, slot)
+                stack.append(value)
+                fields[slot] = _flat(value)
+    return found
 
 
 def _raw(obj: Shared, slot: str) -> Any:

@@ -30,12 +30,13 @@ class Injection:
 class Injector:
     """Holds the injections of an execution and what is left of their budgets."""
 
-    __slots__ = ("injections", "sites", "used")
+    __slots__ = ("fired", "injections", "sites", "used")
 
     def __init__(self, injections: tuple[Injection, ...] = ()) -> None:
         self.injections = injections
         self.sites = frozenset(i.at for i in injections)
         self.used: dict[tuple[int, str], int] = {}
+        self.fired: dict[str, int] = {}  # by calling thread
 
     def ask(self, at: str, caller: Thread, rep: int | None) -> Injection | None:
         """Return the failure to show at this point, or None; one decision for each match."""
@@ -49,5 +50,6 @@ class Injector:
                 continue
             if injection.force or caller.rt.choose(f"{at}.fails", 2):
                 self.used[key] = self.used.get(key, 0) + 1
+                self.fired[caller.name] = self.fired.get(caller.name, 0) + 1
                 return injection
         return None

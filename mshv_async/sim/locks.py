@@ -37,6 +37,8 @@ def released(thread: Thread, lock: Any) -> None:
     """Take a lock off the thread's list."""
     if lock in thread.held:
         thread.held.remove(lock)
+    if "lock.release" in thread.rt.watchers:
+        thread.rt.probe("lock.release", lock)
     if thread.rt.notes is not None:
         thread.rt.note("lock.release", {"lock": lock.name, "lock_class": lock.cls})
 

@@ -102,7 +102,7 @@ class RealtimeRuntime(Runtime):
         if op.kind is SLEEP and thread.atomic:
             verdicts.sleep_in_atomic(self, thread, op)
         thread.op = op
-        if self.pending:
+        if self.pending or self.later:
             self._step_ended(thread)
         self._queue(thread)
         return True

@@ -22,7 +22,7 @@ from mshv_async.sim.thread import START, Thread
 
 if TYPE_CHECKING:
     from asyncio import Future
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Iterable
     from types import TracebackType
 
     from mshv_async.sim.checkers import StepChecker
@@ -82,7 +82,8 @@ class Runtime:
         self.tape: Tape = []
         self.notes: list[tuple[int, int, str, dict[str, Any]]] | None = [] if keep else None
         self.steps = 0
-        self.preemptions = 0
+        self.preempted_at: list[int] = []
+        self.choices: list[tuple[int, Decision]] = []
         self.now_ns = 0
         self.running: Thread | None = None
         self.fair = False
@@ -96,9 +97,12 @@ class Runtime:
         self.departure: Departure | None = None
         self.cut: str | None = None
         self.pending: list[Finding] = []
+        self.later: list[Callable[[], None]] = []  # judgements due when the step ends
+        self.observing = False
         self.watchers: dict[str, list[Callable[..., None]]] = {}
         self.lock_order = LockOrder()
         self.world: Any = None
+        self.roots: Callable[[], Iterable[Any]] = tuple  # where the state of the world begins
         self.tie = random.Random(seed)
         self._timers: list[tuple[int, int, Thread]] = []
         self._timer_thread: Thread | None = None
@@ -162,8 +166,8 @@ class Runtime:
             verdicts.sleep_in_atomic(self, thread, op)
         thread.op = op
         if self.suspended:
-            return self._decide_later(thread)
-        if self.pending or self.checkers:
+            return self._decide_later(thread, thread)
+        if self.pending or self.later or self.checkers:
             self._step_ended(thread)
         nxt = self._next(thread)
         if nxt is thread:
@@ -174,21 +178,21 @@ class Runtime:
         self.loop.next_parker = nxt.parker
         return True
 
-    def _decide_later(self, cur: Thread | None) -> bool:
+    def _decide_later(self, cur: Thread | None, stepped: Thread) -> bool:
         assert self.loop is not None
-        self.loop.next_parker = _Decider(self, cur)
+        self.loop.next_parker = _Decider(self, cur, stepped)
         return True
 
-    def decide(self, cur: Thread | None) -> None:
+    def decide(self, cur: Thread | None, stepped: Thread) -> None:
         """Decide and resume, called by the loop while every thread is suspended."""
         try:
-            if cur is not None and (self.pending or self.checkers):
-                self._step_ended(cur)
+            if self.pending or self.later or self.checkers:
+                self._step_ended(stepped)
             nxt = self._next(cur)
         except SimulationEnded:
             return
         except TapeMisfit as gone:
-            self.crashed(cur or self.all_threads[0], gone)
+            self.crashed(stepped, gone)
             return
         if nxt is not None:
             assert nxt.parker is not None
@@ -222,7 +226,7 @@ class Runtime:
                 nxt = enabled[index]
                 self.tape.append(Decision(THREAD, index, len(enabled)))
                 if cur is not None and nxt is not cur and cur in enabled and not cur.op.yields:
-                    self.preemptions += 1
+                    self.preempted_at.append(self.steps + 1)
             self._record(nxt)
             if self.ended:
                 return None
@@ -299,10 +303,10 @@ class Runtime:
             for t in self.live:
                 t.ledger.owes = False
         if self.suspended:
-            self._decide_later(None)
+            self._decide_later(None, thread)
             return
         try:
-            if self.pending or self.checkers:
+            if self.pending or self.later or self.checkers:
                 self._step_ended(thread)
             nxt = self._next(None)
         except SimulationEnded:
@@ -323,7 +327,9 @@ class Runtime:
         if self.fair:
             return 0
         value = self.strategy.value(label, bound)
-        self.tape.append(Decision(label, value, bound))
+        decision = Decision(label, value, bound)
+        self.tape.append(decision)
+        self.choices.append((self.steps, decision))
         return value
 
     # -- time ------------------------------------------------------------------------------
@@ -359,9 +365,13 @@ class Runtime:
         self.watchers.setdefault(name, []).append(watcher)
 
     def probe(self, name: str, *args: Any) -> None:
-        """Tell the watchers a fact."""
-        for watcher in self.watchers.get(name, ()):
-            watcher(*args)
+        """Tell the watchers a fact. What they look at leaves no footprint."""
+        watchers = self.watchers.get(name)
+        if watchers:
+            self.observing = True
+            for watcher in watchers:
+                watcher(*args)
+            self.observing = False
 
     def note(self, event: str, fields: dict[str, Any]) -> None:
         """Record a log event of the running thread, if this execution is kept."""
@@ -373,8 +383,9 @@ class Runtime:
 
     def touched(self, obj: Any, what: str, write: bool, lo: int = 0, hi: int = 0) -> None:
         """Add an access to the footprint of the current step."""
-        for checker in self.checkers:
-            checker.touched(obj, what, write, lo, hi)
+        if not self.observing:
+            for checker in self.checkers:
+                checker.touched(obj, what, write, lo, hi)
 
     def stack_of(self, thread: Thread) -> tuple[str, ...]:
         """Return the names of the functions on a thread's stack, innermost first."""
@@ -394,12 +405,26 @@ class Runtime:
         """Take a finding of the oracle; it is judged when the current step ends."""
         self.pending.append(finding)
 
+    def judge_later(self, judge: Callable[[], None]) -> None:
+        """Have the oracle look when the current step ends, once however often it is asked."""
+        if judge not in self.later:
+            self.later.append(judge)
+
     def _step_ended(self, thread: Thread) -> None:
+        if self.later:
+            self._judge()
         for checker in self.checkers:
             checker.step_ended(thread)
         if self.pending:
             self.finish(min(self.pending, key=lambda f: verdicts.severity(f.verdict)))
             raise SimulationEnded
+
+    def _judge(self) -> None:
+        due, self.later = self.later, []
+        self.observing = True
+        for judge in due:
+            judge()
+        self.observing = False
 
     def faulted(self, thread: Thread, fault: ModelFault, tb: TracebackType | None) -> None:
         """End the execution because modelled code faulted on this thread."""
@@ -422,6 +447,7 @@ class Runtime:
         self.finding = finding
         if finding is None and self.error is None and self.departure is None and not self.cut:
             self.probe("world.end")
+            self._judge()
             if self.pending:
                 self.finding = min(self.pending, key=lambda f: verdicts.severity(f.verdict))
         assert self.loop is not None
@@ -442,16 +468,17 @@ class Runtime:
 class _Decider:
     """Stands in for a parker: the loop resumes it to have the next decision taken."""
 
-    __slots__ = ("cur", "rt")
+    __slots__ = ("cur", "rt", "stepped")
 
-    def __init__(self, rt: Runtime, cur: Thread | None) -> None:
+    def __init__(self, rt: Runtime, cur: Thread | None, stepped: Thread) -> None:
         self.rt = rt
         self.cur = cur
+        self.stepped = stepped
 
     def resume(self) -> None:
         """Take the decision."""
         if not self.rt.ended:
-            self.rt.decide(self.cur)
+            self.rt.decide(self.cur, self.stepped)
 
 
 async def _no_body() -> None:

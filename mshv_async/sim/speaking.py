@@ -45,9 +45,8 @@ def note(event: str, **fields: Any) -> None:
 def probe(name: str, *args: Any) -> None:
     """Tell whoever watches a fact, in the step in which it became true."""
     thread = current_or_none()
-    if thread is not None:
-        for watcher in thread.rt.watchers.get(name, ()):
-            watcher(*args)
+    if thread is not None and name in thread.rt.watchers:
+        thread.rt.probe(name, *args)
 
 
 def warn(site: str, once: bool = True) -> None:

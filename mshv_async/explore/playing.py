@@ -1,0 +1,147 @@
+"""Playing a scenario: one execution from nothing to what it came to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
+
+from mshv_async.explore.results import CLEAN, RunResult
+from mshv_async.log.record import (
+    LOG_SCHEMA,
+    Finding,
+    NoteRecord,
+    Record,
+    RunHeader,
+    StepRecord,
+)
+from mshv_async.scenario.world import build_runtime
+from mshv_async.sim.digest import digest
+
+if TYPE_CHECKING:
+    from mshv_async.driver import DriverSpec
+    from mshv_async.scenario import Scenario
+    from mshv_async.sim import Runtime, Stage
+    from mshv_async.sim.checkers import StepChecker
+    from mshv_async.sim.strategies import Strategy
+
+
+def package_version() -> str:
+    """Return the installed version, or ``unknown`` in a bare source tree."""
+    try:
+        return version("mshv-async")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is explored: a scenario on a driver. The same for every execution of a campaign."""
+
+    scenario: Scenario
+    driver: DriverSpec
+    checking: bool = False
+
+    async def play(
+        self,
+        stage: Stage,
+        strategy: Strategy,
+        *,
+        mode: str = "explore",
+        seed: int = 1,
+        keep: bool = False,
+        checkers: tuple[StepChecker, ...] = (),
+    ) -> Runtime:
+        """Play one execution; ``keep`` records its notes. A defect of the model is raised."""
+        runtime = build_runtime(
+            self.scenario,
+            self.driver,
+            strategy,
+            mode=mode,
+            seed=seed,
+            keep=keep,
+            checkers=checkers,
+            instrument=self.checking or bool(checkers),
+        )
+        await stage.play(runtime)
+        return runtime
+
+
+def records(rt: Runtime) -> list[Record]:
+    """Return the steps and notes of a kept execution, in order."""
+    names = [t.name for t in rt.all_threads]
+    preempted = frozenset(rt.preempted_at)
+    choices = dict(rt.choices)
+    timed = rt.mode != "explore"
+    notes = rt.notes or []
+    found: list[Record] = []
+    at = 0
+    for index, (tid, op) in enumerate(rt.trace):
+        step = index + 1
+        while at < len(notes) and notes[at][0] < step:
+            found.append(_note(notes[at], timed=timed))
+            at += 1
+        choice = choices.get(step)
+        found.append(
+            StepRecord(
+                step=step,
+                t_ns=rt.clock_trace[index] if timed else None,
+                actor=names[tid],
+                label=op.label,
+                object=op.object_name,
+                lo=op.lo,
+                hi=op.hi,
+                write=op.write,
+                preempted=step in preempted,
+                decision=tuple(choice) if choice is not None else None,
+            )
+        )
+    found.extend(_note(note, timed=timed) for note in notes[at:])
+    return found
+
+
+def _note(note: tuple[int, int, str, dict[str, object]], *, timed: bool) -> NoteRecord:
+    step, t_ns, actor, fields = note
+    fields = dict(fields)
+    event = str(fields.pop("event"))
+    kept = {k: v if isinstance(v, int | str | bool) else str(v) for k, v in fields.items()}
+    return NoteRecord(step=step, t_ns=t_ns if timed else None, actor=actor, event=event, fields=kept)
+
+
+def log_finding(rt: Runtime) -> Finding | None:
+    """Return the execution's finding as reports and logs know it."""
+    found = rt.finding
+    if found is None:
+        return None
+    return Finding(
+        verdict=found.verdict,
+        title=found.title,
+        story=found.story,
+        waits=found.waits,
+        stacks=found.stacks,
+        threads=found.threads,
+    )
+
+
+def run_result(
+    subject: Subject, rt: Runtime, strategy: str, seed: int, *, keep: bool
+) -> RunResult:
+    """Return what an execution came to."""
+    found = rt.finding
+    return RunResult(
+        verdict=found.verdict if found else CLEAN,
+        title=found.title if found else "",
+        digest=None if rt.mode == "realtime" else digest(rt),
+        steps=rt.steps,
+        virtual_ns=rt.now_ns if rt.timed else None,
+        header=RunHeader(
+            schema=LOG_SCHEMA,
+            scenario=subject.scenario.name,
+            driver=subject.driver.name,
+            strategy=strategy,
+            seed=seed,
+            package_version=package_version(),
+        ),
+        records=records(rt) if keep else (),
+        finding=log_finding(rt),
+    )

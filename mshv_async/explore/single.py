@@ -1,0 +1,109 @@
+"""The commands ``run`` and ``replay``: one execution, timed, in real time, or from a repro."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mshv_async.driver import DriverSpec, resolve_driver
+from mshv_async.explore.playing import Subject, run_result
+from mshv_async.explore.repro import Repro, ReproError, check_trust
+from mshv_async.explore.results import CLEAN, ReplayResult, RunResult
+from mshv_async.scenario import Scenario
+from mshv_async.sim import Decision, run_on_stage
+from mshv_async.sim.digest import digest, step_lines
+from mshv_async.sim.strategies import Fifo, Replay
+
+if TYPE_CHECKING:
+    from mshv_async.sim import Runtime, Stage
+
+
+def run_scenario(
+    scenario: Scenario, driver: str, seed: int, *, realtime: bool, keep_log: bool
+) -> RunResult:
+    """Run a scenario once, in timed mode or in real time. Raises DriverError, ScenarioError."""
+    subject = Subject(scenario, resolve_driver(driver))
+    mode = "realtime" if realtime else "timed"
+
+    async def act(stage: Stage) -> Runtime:
+        return await subject.play(stage, Fifo(), mode=mode, seed=seed, keep=keep_log)
+
+    rt = run_on_stage(act, realtime=realtime)
+    return run_result(subject, rt, mode, seed, keep=keep_log)
+
+
+def subject_of(repro: Repro) -> Subject:
+    """Rebuild scenario and driver from a repro alone. Raises ReproError where they do not fit."""
+    with tempfile.TemporaryDirectory(prefix="mshv-async-") as folder:
+        base = Path(folder)
+        for name, text in repro.files.items():
+            path = (base / name).resolve()
+            if not path.is_relative_to(base.resolve()):
+                raise ReproError(f"repro: file name {name!r} leaves its folder")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        scenario = Scenario.parse(repro.scenario, repro.scenario_name, base)
+    return Subject(scenario, _driver_of(repro))
+
+
+def _driver_of(repro: Repro) -> DriverSpec:
+    if repro.driver_source is None:
+        return resolve_driver(repro.driver)
+    with tempfile.TemporaryDirectory(prefix="mshv-async-") as folder:
+        file, _, cls = repro.driver.rpartition(":")
+        path = Path(folder) / Path(file).name
+        path.write_text(repro.driver_source)
+        return resolve_driver(f"{path}:{cls}")
+
+
+def replay_repro(repro: Repro, trust: bool) -> ReplayResult:  # noqa: FBT001 - the command's option
+    """Replay a repro; ``departure`` says at which step it leaves its recording, and why."""
+    check_trust(repro, trust=trust)
+    subject = subject_of(repro)
+    tape = [Decision(d.label, d.value, d.bound) for d in repro.decisions]
+    strategy = Replay(tape)
+
+    async def act(stage: Stage) -> Runtime:
+        strategy.begin(0)
+        return await subject.play(stage, strategy, seed=repro.seed, keep=True)
+
+    rt = run_on_stage(act)
+    result = run_result(subject, rt, repro.strategy, repro.seed, keep=True)
+    departure = _departure(repro, rt, strategy.left)
+    matches = departure is None
+    return ReplayResult(run=result, matches=matches, departure=departure)
+
+
+def _departure(repro: Repro, rt: Runtime, decisions_left: int) -> str | None:
+    recorded, played = repro.steps.lines(), step_lines(rt)
+    for step, (old, new) in enumerate(zip(recorded, played, strict=False), start=1):
+        if old != new:
+            return f"departs at step {step}: recorded {old!r}, replayed {new!r}"
+    if rt.departure is not None:
+        return f"departs at step {rt.departure.step}: {rt.departure.why}"
+    if len(recorded) != len(played):
+        shorter = min(len(recorded), len(played))
+        ended = "the replay" if len(played) < len(recorded) else "the recording"
+        return f"departs at step {shorter + 1}: {ended} ends there"
+    if decisions_left:
+        return f"departs at step {len(played)}: it ends with {decisions_left} decisions not taken"
+    return _result_departure(repro, rt)
+
+
+def _result_departure(repro: Repro, rt: Runtime) -> str | None:
+    verdict = rt.finding.verdict if rt.finding else CLEAN
+    title = rt.finding.title if rt.finding else ""
+    if (verdict, title) != (repro.verdict, repro.title):
+        return (
+            f"departs at step {rt.steps}: recorded {repro.title or repro.verdict!r}, "
+            f"replayed {title or verdict!r}"
+        )
+    if digest(rt) != repro.digest:
+        return f"departs at step {rt.steps}: the same steps, but another digest (decisions differ)"
+    return None
+
+
+def any_driver(driver: Any) -> DriverSpec:
+    """Return the spec of a driver given by name or as a class."""
+    return driver if isinstance(driver, DriverSpec) else resolve_driver(driver)

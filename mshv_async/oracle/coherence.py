@@ -1,0 +1,120 @@
+"""coherence: accessible SLAT entries agree with the VMM's page table (spec.md 6.3)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mshv_async.oracle.observed import PAGE_SHIFT, Observed, gfn_of, gfns_behind, vpn_of
+from mshv_async.sim import is_freed, name_of
+
+if TYPE_CHECKING:
+    from mshv_async.driver import MshvMemRegion
+    from mshv_async.host import Mm, MmuNotifierRange
+    from mshv_async.hyperv import HvPartition
+
+_WRITE_RIGHT = 0x2
+
+
+class Coherence:
+    """With no bracket open, each accessible entry of a movable region names the page that the
+    VMM's present entry names, and a writable one a writable one.
+    """  # noqa: D205
+
+    name = "coherence"
+    summary = "accessible SLAT entries equal the VMM's present page-table entries when quiescent"
+
+    def __init__(self, world: Observed) -> None:
+        self.world = world
+        self.open: list[MmuNotifierRange] = []
+        self.gfns: list[tuple[int, int]] = []  # changed since the last quiescent moment
+        self.vpns: list[tuple[int, int]] = []
+        rt = world.rt
+        rt.watch("bracket.begin", self.on_begin)
+        rt.watch("bracket.end", self.on_end)
+        rt.watch("bracket.start", self.on_start)
+        rt.watch("slat.change", self.on_slat)
+        rt.watch("pte.change", self.on_pte)
+
+    def on_begin(self, range: MmuNotifierRange) -> None:
+        """A bracket opens."""
+        self.open = [*self.open, range]
+
+    def on_start(self, range: MmuNotifierRange, ret: int) -> None:
+        """A refused start ends its bracket itself."""
+        if ret:
+            self.on_end(range)
+
+    def on_end(self, range: MmuNotifierRange) -> None:
+        """A bracket closes; perhaps all is quiet now."""
+        self.open = [r for r in self.open if r is not range]
+        self._judge_when_quiet()
+
+    def on_slat(self, partition: HvPartition, lo: int, hi: int) -> None:
+        """Remember what changed in the table."""
+        if partition is self.world.hv_partition:
+            self.gfns = _add(self.gfns, lo, hi)
+            self._judge_when_quiet()
+
+    def on_pte(self, mm: Mm, lo: int, hi: int) -> None:
+        """Remember what changed in the VMM."""
+        if mm is self.world.mm:
+            self.vpns = _add(self.vpns, lo, hi)
+            self._judge_when_quiet()
+
+    def _judge_when_quiet(self) -> None:
+        if not self.open:
+            self.world.rt.judge_later(self.judge)
+
+    def judge(self) -> None:
+        """Compare what changed, unless a bracket is open after all."""
+        if self.open:
+            return
+        gfns, vpns, self.gfns, self.vpns = self.gfns, self.vpns, [], []
+        for region in self.world.movable():
+            if is_freed(region):
+                continue
+            ranges = [gfns_behind(region, lo, hi) for lo, hi in vpns]
+            end = region.start_gfn + region.nr_pages
+            ranges += [(max(lo, region.start_gfn), min(hi, end)) for lo, hi in gfns]
+            for lo, hi in ranges:
+                if lo < hi and self._differs(region, lo, hi):
+                    return
+
+    def _differs(self, region: MshvMemRegion, lo: int, hi: int) -> bool:
+        for a, b, entry in self.world.hv_partition.slat.runs(lo, hi):
+            if entry.kind != "ram" or not entry.rights:
+                continue
+            vpn = vpn_of(region, a)
+            for x, y, pte in self.world.mm.ptes.pieces(vpn, vpn + b - a):
+                want = entry.advance(x - vpn)
+                if pte is None or not pte.present or pte.pfn != want.pfn:
+                    self._report(region, gfn_of(region, x), want, pte, "maps another page")
+                    return True
+                if want.rights & _WRITE_RIGHT and not pte.writable:
+                    self._report(region, gfn_of(region, x), want, pte, "is writable")
+                    return True
+                del y
+        return False
+
+    def _report(self, region: MshvMemRegion, gfn: int, entry: Any, pte: Any, how: str) -> None:
+        there = "nothing" if pte is None else f"{pte}"
+        self.world.violated(
+            self.name,
+            (
+                f"gfn {gfn:#x} {how}: SLAT pfn {entry.pfn:#x} rights {entry.rights:#x}, "
+                f"the VMM's entry at {vpn_of(region, gfn) << PAGE_SHIFT:#x} is {there}",
+                "although no invalidation is under way",
+            ),
+            objects=(name_of(region),),
+        )
+
+
+def _add(ranges: list[tuple[int, int]], lo: int, hi: int) -> list[tuple[int, int]]:
+    """Return the union, sorted and merged, so that equal histories look equal."""
+    merged: list[tuple[int, int]] = []
+    for a, b in sorted([*ranges, (lo, hi)]):
+        if merged and a <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(b, merged[-1][1]))
+        else:
+            merged.append((a, b))
+    return merged

@@ -1,0 +1,85 @@
+"""guest-data: a guest read returns the last coherent write (spec.md 6.3)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mshv_async.oracle.observed import Observed, is_movable, vpn_of
+from mshv_async.sim import Tag
+
+if TYPE_CHECKING:
+    from mshv_async.driver import MshvMemRegion
+    from mshv_async.host import Mm
+    from mshv_async.hyperv import SlatEntry
+
+_WRITE = 1
+
+
+class GuestData:
+    """Keeps what each page of the VMM should hold, and compares what the guest reads with it.
+
+    A page holds the tag of its last writer, 0 after its content was discarded. A guest write
+    counts if it went to the page that the VMM's entry names. Pages of pinned regions are their
+    own truth and are not compared.
+    """
+
+    name = "guest-data"
+    summary = "a guest read returns the value last written through any coherent path"
+
+    def __init__(self, world: Observed) -> None:
+        self.world = world
+        self.content: dict[int, Tag | int] = {}  # by vpn; absent: 0
+        self.reads_checked = 0
+        rt = world.rt
+        rt.watch("page.store", self.on_store)
+        rt.watch("pte.discard", self.on_discard)
+        rt.watch("guest.access", self.on_access)
+
+    def on_store(self, mm: Mm, vpn: int, tag: Tag) -> None:
+        """The VMM wrote."""
+        if mm is self.world.mm:
+            self.content[vpn] = tag
+
+    def on_discard(self, mm: Mm, lo: int, hi: int) -> None:
+        """The host dropped contents."""
+        if mm is not self.world.mm:
+            return
+        if hi - lo <= len(self.content):
+            for vpn in range(lo, hi):
+                self.content.pop(vpn, None)
+        else:
+            self.content = {v: t for v, t in self.content.items() if not lo <= v < hi}
+
+    def on_access(
+        self, guest: Any, access: int, gfn: int, entry: SlatEntry, tag: Tag | int
+    ) -> None:
+        """The guest wrote, or read and must have read the truth."""
+        if entry.kind != "ram" or guest.vp.partition is not self.world.hv_partition:
+            return
+        region = self._region(gfn)
+        if region is None:
+            return
+        vpn = vpn_of(region, gfn)
+        if access == _WRITE:
+            pte = self.world.mm.ptes.get(vpn)
+            if pte is not None and pte.present and pte.pfn == entry.pfn:
+                self.content[vpn] = tag
+            return
+        self.reads_checked += 1
+        expected = self.content.get(vpn, 0)
+        if tag != expected:
+            self.world.violated(
+                self.name,
+                (
+                    f"{guest.name} reads {tag!s} from gfn {gfn:#x} (pfn {entry.pfn:#x})",
+                    f"the last coherent write left {expected!s} there",
+                ),
+                functions=("guest.read",),
+                objects=(f"gfn {gfn:#x}",),
+            )
+
+    def _region(self, gfn: int) -> MshvMemRegion | None:
+        for region in self.world.owners(gfn):
+            if is_movable(region):
+                return region
+        return None

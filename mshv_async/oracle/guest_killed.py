@@ -1,0 +1,120 @@
+"""guest-killed: a legal guest access to RAM left the kernel unhandled (design.md 7)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from mshv_async.oracle.observed import ALL_GFNS, Observed, covers, vpn_of
+from mshv_async.sim import RangeMap, is_freed
+
+if TYPE_CHECKING:
+    from mshv_async.driver import MshvMemRegion
+    from mshv_async.hyperv import HvPartition, InterceptMessage, VirtualProcessor
+    from mshv_async.sim import Thread
+
+_WRITE = 1
+_RIGHT = (0x1, 0x2, 0xC)  # read, write, execute as map flags
+
+
+@dataclass(slots=True)
+class _Access:
+    """An access under way; ``failures``: permitted failures that had hit its thread before."""
+
+    kind: int
+    gfn: int
+    legal: bool
+    failures: int
+
+
+class GuestKilled:
+    """Follows each access from its issue.
+
+    Legal: the region's rights allow it; its own gfn has had an entry; the VMA of its own page
+    exists and permits it; no unmap or close of the region and no fatal signal has begun; no
+    injected or allocation failure hit this handling.
+    """
+
+    name = "guest-killed"
+    summary = "a legal guest access is retired or retried, never left to the VMM"
+
+    def __init__(self, world: Observed) -> None:
+        self.world = world
+        self.accesses: dict[int, _Access] = {}
+        self.had: RangeMap[bool] = RangeMap("oracle.had")
+        for lo, hi, _ in world.hv_partition.slat.runs(0, ALL_GFNS):
+            self.had.set(lo, hi, True)
+        rt = world.rt
+        rt.watch("slat.change", self.on_slat)
+        rt.watch("guest.issue", self.on_issue)
+        rt.watch("guest.access", self.on_access)
+        rt.watch("vma.change", self.on_vma)
+        rt.watch("ioctl.begin", self.on_ioctl)
+        rt.watch("guest.unhandled", self.on_unhandled)
+
+    def on_slat(self, partition: HvPartition, lo: int, hi: int) -> None:
+        """Remember which guest pages have had an entry."""
+        for a, b, _ in partition.slat.runs(lo, hi):
+            self.had.set(a, b, True)
+
+    def on_issue(self, vp: VirtualProcessor, kind: int, gfn: int) -> None:
+        """An access is tried for the first time."""
+        legal = bool(self.had.get(gfn)) and self._permitted(kind, gfn)
+        self.accesses[vp.index] = _Access(kind, gfn, legal, self._failures(vp.index))
+
+    def on_access(self, guest: Any, kind: int, gfn: int, entry: Any, tag: Any) -> None:
+        """It retired."""
+        del kind, gfn, entry, tag
+        self.accesses.pop(guest.vp.index, None)
+
+    def on_vma(self, mm: Any) -> None:
+        """A mapping went or lost rights: accesses under way may have become illegal."""
+        del mm
+        for access in self.accesses.values():
+            access.legal = access.legal and self._permitted(access.kind, access.gfn)
+
+    def on_ioctl(self, thread: Thread, name: str, *args: Any) -> None:
+        """The VMM begins to take the region away."""
+        del thread
+        if name != "unmap_user_memory":
+            return
+        for access in self.accesses.values():
+            for region in self.world.owners(args[0].guest_pfn):
+                access.legal = access.legal and not covers(region, access.gfn)
+
+    def on_unhandled(self, vp: VirtualProcessor, message: InterceptMessage) -> None:
+        """The kernel gave up on an access: was it a legal one?"""
+        access = self.accesses.pop(vp.index, None)
+        thread = self.world.vp_threads.get(vp.index)
+        if access is None or not access.legal or not self._permitted(access.kind, access.gfn):
+            return
+        if self._failures(vp.index) != access.failures:
+            return
+        if thread is not None and thread.fatal_pending:
+            return
+        kind = ("read", "write", "execute")[access.kind]
+        self.world.report(
+            self.name,
+            (
+                f"vp{vp.index}: a legal {kind} of gfn {access.gfn:#x} left the kernel unhandled",
+                f"the VMM gets {message.type.name} and takes it for a device access",
+            ),
+            functions=("vp_ioctl_run_vp",),
+            objects=(f"gfn {access.gfn:#x}",),
+        )
+
+    def _failures(self, index: int) -> int:
+        fired = self.world.rt.injector.fired
+        thread = self.world.vp_threads.get(index)
+        return fired.get(thread.name, 0) if thread is not None else 0
+
+    def _permitted(self, kind: int, gfn: int) -> bool:
+        return any(self._allows(region, kind, gfn) for region in self.world.owners(gfn))
+
+    def _allows(self, region: MshvMemRegion, kind: int, gfn: int) -> bool:
+        if is_freed(region) or not region.hv_map_flags & _RIGHT[kind]:
+            return False
+        vma = self.world.mm.vmas.get(vpn_of(region, gfn))
+        if vma is None or not vma.flags.isdisjoint(("IO", "PFNMAP")):
+            return False
+        return "w" in vma.prot if kind == _WRITE else "r" in vma.prot

@@ -1,0 +1,46 @@
+"""All invariants, and how they are attached to a world."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mshv_async.oracle.access_not_absent import AccessNotAbsent
+from mshv_async.oracle.atomic_failure import AtomicFailure
+from mshv_async.oracle.coherence import Coherence
+from mshv_async.oracle.guest_data import GuestData
+from mshv_async.oracle.guest_killed import GuestKilled
+from mshv_async.oracle.notifier_sequence import NotifierSequence
+from mshv_async.oracle.notifier_tree import NotifierTree
+from mshv_async.oracle.page_array import PageArray
+from mshv_async.oracle.region_ownership import RegionOwnership
+from mshv_async.oracle.rights import Rights
+from mshv_async.oracle.stale_mapping import StaleMapping
+from mshv_async.oracle.teardown_clean import TeardownClean
+
+if TYPE_CHECKING:
+    from mshv_async.oracle.observed import Observed
+
+INVARIANTS = (
+    StaleMapping,
+    Coherence,
+    GuestData,
+    PageArray,
+    NotifierSequence,
+    NotifierTree,
+    RegionOwnership,
+    Rights,
+    AccessNotAbsent,
+    AtomicFailure,
+    TeardownClean,
+)
+
+
+def attach(world: Observed) -> list[Any]:
+    """Let the oracle watch a world that has just been set up; return the watchers."""
+    world.begin()
+    return [*(invariant(world) for invariant in INVARIANTS), GuestKilled(world)]
+
+
+def invariant_list() -> list[tuple[str, str]]:
+    """Return name and summary of each invariant."""
+    return [(invariant.name, invariant.summary) for invariant in INVARIANTS]

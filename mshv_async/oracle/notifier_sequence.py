@@ -1,0 +1,98 @@
+"""notifier-sequence: parity and growth of the two sequence numbers (spec.md 2.2, 6.3)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mshv_async.oracle.observed import Observed
+from mshv_async.sim import Seq, current_or_none, name_of
+
+if TYPE_CHECKING:
+    from mshv_async.host import MmuNotifierRange
+
+_START = 2
+
+
+class NotifierSequence:
+    """mm.seq starts at 2, grows, and is odd exactly while a collision is not yet over; a
+    subscription's is odd and changes only in its callback, under its driver's lock.
+    """  # noqa: D205
+
+    name = "notifier-sequence"
+    summary = "mm.seq is odd exactly while a colliding bracket is open; sub.seq only by set_seq"
+
+    def __init__(self, world: Observed) -> None:
+        self.world = world
+        self.open: list[MmuNotifierRange] = []
+        self.collided = False
+        self.last: Seq | None = None
+        subscriptions = world.mm.subscriptions
+        if subscriptions is not None:
+            self.last = subscriptions.invalidate_seq
+        rt = world.rt
+        rt.watch("bracket.begin", self.on_begin)
+        rt.watch("bracket.start", self.on_start)
+        rt.watch("bracket.end", self.on_end)
+        rt.watch("seq.change", self.on_seq)
+        rt.watch("subseq.change", self.on_subseq)
+        rt.watch("mni.insert", self.on_insert)
+
+    def on_begin(self, range: MmuNotifierRange) -> None:
+        """A bracket opens; it collides if a subscription overlaps it."""
+        self.open = [*self.open, range]
+        subscriptions = self.world.mm.subscriptions
+        if subscriptions is not None and range.mm is self.world.mm:
+            self.collided = self.collided or any(
+                mni.first < range.end and range.start <= mni.last
+                for mni in subscriptions.itree
+            )
+        self.world.rt.judge_later(self.judge)
+
+    def on_start(self, range: MmuNotifierRange, ret: int) -> None:
+        """A refused start ends its bracket itself."""
+        if ret:
+            self.on_end(range)
+
+    def on_end(self, range: MmuNotifierRange) -> None:
+        """A bracket closes; the last one ends the collision."""
+        self.open = [r for r in self.open if r is not range]
+        if not self.open:
+            self.collided = False
+        self.world.rt.judge_later(self.judge)
+
+    def on_insert(self, mni: Any) -> None:
+        """Insertion sets the subscription's sequence and turns the mm's odd in any bracket."""
+        if mni.mm is self.world.mm and self.open:
+            self.collided = True
+        self.world.rt.judge_later(self.judge)
+
+    def on_seq(self, subscriptions: Any) -> None:
+        """The mm's sequence grows by one at a time."""
+        if subscriptions is not self.world.mm.subscriptions:
+            return
+        before = self.last.n if self.last is not None else _START
+        self.last = subscriptions.invalidate_seq
+        if self.last.n != before + 1 and not (before == _START and self.last.n == _START):
+            self._violated(f"mm.seq went from {before} to {self.last.n}")
+        self.world.rt.judge_later(self.judge)
+
+    def on_subseq(self, mni: Any) -> None:
+        """A subscription's sequence is odd, and set under the lock that its callback takes."""
+        if not mni.invalidate_seq.odd:
+            self._violated(f"{name_of(mni)}.seq became even ({mni.invalidate_seq.n})")
+        thread = current_or_none()
+        mutex = mni.region.mutex
+        if thread is not None and mutex.owner is not thread:
+            self._violated(f"{name_of(mni)}.seq set without {name_of(mutex)}")
+
+    def judge(self) -> None:
+        """Compare the parity with the brackets."""
+        subscriptions = self.world.mm.subscriptions
+        if subscriptions is None:
+            return
+        if subscriptions.invalidate_seq.odd != self.collided:
+            state = "odd" if subscriptions.invalidate_seq.odd else "even"
+            self._violated(f"mm.seq is {state}, {len(self.open)} brackets are open")
+
+    def _violated(self, what: str) -> None:
+        self.world.violated(self.name, (what,))

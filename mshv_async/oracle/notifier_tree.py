@@ -1,0 +1,66 @@
+"""notifier-tree: the tree is frozen while the sequence is odd (spec.md 2.1, 6.3)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mshv_async.oracle.observed import Observed
+from mshv_async.sim import Seq, name_of
+
+if TYPE_CHECKING:
+    from mshv_async.host import MmuNotifierRange
+
+
+class NotifierTree:
+    """Compares the members of the tree between two looks at the same odd sequence."""
+
+    name = "notifier-tree"
+    summary = "the tree does not change while mm.seq is odd; no callback after remove returned"
+
+    def __init__(self, world: Observed) -> None:
+        self.world = world
+        self.seq: Seq | None = None
+        self.members: tuple[Any, ...] = ()
+        self.removed: list[Any] = []
+        rt = world.rt
+        for fact in ("seq.change", "mni.insert", "mni.remove", "bracket.begin", "bracket.end"):
+            rt.watch(fact, self.on_change)
+        rt.watch("mni.remove", self.on_remove)
+        rt.watch("mni.insert", self.on_insert)
+        rt.watch("callback.enter", self.on_callback)
+        self.on_change()
+
+    def on_change(self, *_: Any) -> None:
+        """Look at the tree again when the step ends."""
+        self.world.rt.judge_later(self.judge)
+
+    def judge(self) -> None:
+        """Compare with the last look."""
+        subscriptions = self.world.mm.subscriptions
+        if subscriptions is None:
+            return
+        seq, members = subscriptions.invalidate_seq, tuple(subscriptions.itree)
+        same = len(members) == len(self.members) and all(
+            a is b for a, b in zip(members, self.members, strict=True)
+        )
+        if seq.odd and seq == self.seq and not same:
+            self.world.violated(
+                self.name, (f"the tree changed while mm.seq stayed odd ({seq.n})",)
+            )
+        self.seq, self.members = seq, members
+
+    def on_remove(self, mni: Any) -> None:
+        """Remember who is gone."""
+        self.removed = [*self.removed, mni]
+
+    def on_insert(self, mni: Any) -> None:
+        """It may come back."""
+        self.removed = [m for m in self.removed if m is not mni]
+
+    def on_callback(self, mni: Any, range: MmuNotifierRange) -> None:
+        """No callback may come for a subscription whose removal returned."""
+        del range
+        if any(m is mni for m in self.removed):
+            self.world.violated(
+                self.name, (f"a callback came for {name_of(mni)} after its removal returned",)
+            )

@@ -1,0 +1,155 @@
+"""What the oracle looks at, and which regions there are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from mshv_async.driver import MshvMemRegion
+from mshv_async.sim import current_or_none, is_freed
+from mshv_async.sim.faults import Finding
+from mshv_async.sim.verdicts import innermost, title
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from mshv_async.driver import MshvPartition
+    from mshv_async.host import HostMemory, Mm
+    from mshv_async.hyperv import HvPartition
+    from mshv_async.sim import Runtime, Thread
+    from mshv_async.sim.faults import Place
+
+PAGE_SHIFT = 12
+ALL_GFNS = 1 << 52
+
+
+@dataclass(eq=False)
+class Observed:
+    """A world as the oracle sees it.
+
+    ``alive``: region objects from their allocation until they are freed. ``mapped``: those of
+    them whose map ioctl has returned and whose unmap ioctl has not begun.
+    """
+
+    rt: Runtime
+    host: HostMemory
+    mm: Mm
+    hv_partition: HvPartition
+    partition: MshvPartition
+    vp_threads: dict[int, Thread] = field(default_factory=dict)
+    alive: list[MshvMemRegion] = field(default_factory=list)
+    mapped: list[MshvMemRegion] = field(default_factory=list)
+
+    def begin(self) -> None:
+        """Take stock after set-up, and follow the regions from then on."""
+        self.alive = self.partition.pt_mem_regions.regions()
+        self.mapped = list(self.alive)
+        self.rt.watch("object.alloc", self._allocated)
+        self.rt.watch("object.free", self._freed)
+        self.rt.watch("ioctl.begin", self._ioctl_begins)
+        self.rt.watch("ioctl.return", self._ioctl_returns)
+
+    def _allocated(self, obj: Any) -> None:
+        if isinstance(obj, MshvMemRegion):
+            self.alive = [*self.alive, obj]
+
+    def _freed(self, obj: Any) -> None:
+        self.alive = [r for r in self.alive if r is not obj]
+        self.mapped = [r for r in self.mapped if r is not obj]
+
+    def _ioctl_begins(self, thread: Thread, name: str, *args: Any) -> None:
+        del thread
+        if name == "unmap_user_memory":
+            gfn = args[0].guest_pfn
+            self.mapped = [r for r in self.mapped if not covers(r, gfn)]
+
+    def _ioctl_returns(self, thread: Thread, name: str, ret: int, *args: Any) -> None:
+        del thread
+        if name == "map_user_memory" and ret == 0:
+            gfn, pages = args[0].guest_pfn, args[0].size >> PAGE_SHIFT
+            new = [r for r in self.alive if r.start_gfn == gfn and r.nr_pages == pages]
+            self.mapped = [*self.mapped, *(r for r in new if r not in self.mapped)]
+
+    def owners(self, gfn: int) -> list[MshvMemRegion]:
+        """Return the live regions that hold a gfn."""
+        return [r for r in self.alive if not is_freed(r) and covers(r, gfn)]
+
+    def movable(self) -> Iterator[MshvMemRegion]:
+        """Yield the live regions whose notifier is in the tree."""
+        for region in self.alive:
+            if not is_freed(region) and in_tree(region):
+                yield region
+
+    # -- findings --------------------------------------------------------------------------
+
+    def violated(
+        self,
+        invariant: str,
+        story: Sequence[str],
+        *,
+        functions: Sequence[str] = (),
+        objects: Sequence[str] = (),
+        other: Place | None = None,
+    ) -> None:
+        """Report that an invariant does not hold, as seen in the current step."""
+        self.report(f"invariant:{invariant}", story, functions, objects, other)
+
+    def report(
+        self,
+        verdict: str,
+        story: Sequence[str],
+        functions: Sequence[str] = (),
+        objects: Sequence[str] = (),
+        other: Place | None = None,
+    ) -> None:
+        """Report a finding with the functions that met: where this is, and ``other``."""
+        rt = self.rt
+        thread = current_or_none() or rt.running
+        here = rt.place(thread)
+        met = [*(functions or [innermost(here)]), *([innermost(other)] if other else [])]
+        involved = [t for t in rt.live if t is thread or (other and t.name == other.thread)]
+        rt.report(
+            Finding(
+                verdict,
+                title(verdict, met),
+                tuple(story),
+                stacks={t.name: rt.stack_of(t) for t in involved},
+                step=rt.steps,
+                threads=tuple(t.name for t in involved),
+                objects=tuple(objects),
+            )
+        )
+
+
+def covers(region: MshvMemRegion, gfn: int) -> bool:
+    """Say whether a gfn lies in a region."""
+    return bool(region.start_gfn <= gfn < region.start_gfn + region.nr_pages)
+
+
+def is_movable(region: MshvMemRegion) -> bool:
+    """Say whether a region was ever registered with the notifier; pinned and device ones are not."""
+    return region.mni.mm is not None
+
+
+def in_tree(region: MshvMemRegion) -> bool:
+    """Say whether a region's notifier gets callbacks now."""
+    mni = region.mni
+    subscriptions = mni.mm.subscriptions if mni.mm is not None else None
+    return subscriptions is not None and mni in subscriptions.itree
+
+
+def vpn_of(region: MshvMemRegion, gfn: int) -> int:
+    """Return the VMM's page number that backs a gfn of a region."""
+    return int((region.start_uaddr >> PAGE_SHIFT) + gfn - region.start_gfn)
+
+
+def gfn_of(region: MshvMemRegion, vpn: int) -> int:
+    """Return the gfn that a page number of the VMM backs, as if the region reached that far."""
+    return int(region.start_gfn + vpn - (region.start_uaddr >> PAGE_SHIFT))
+
+
+def gfns_behind(region: MshvMemRegion, vpn_lo: int, vpn_hi: int) -> tuple[int, int]:
+    """Return the gfns of a region that pages ``[vpn_lo, vpn_hi)`` back; empty: lo >= hi."""
+    lo = max(gfn_of(region, vpn_lo), region.start_gfn)
+    hi = min(gfn_of(region, vpn_hi), region.start_gfn + region.nr_pages)
+    return lo, hi

@@ -1,0 +1,41 @@
+"""region-ownership: live regions are disjoint in guest pages (spec.md 6.3)."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import Any
+
+from mshv_async.oracle.observed import Observed
+from mshv_async.sim import is_freed, name_of
+
+
+class RegionOwnership:
+    """Judged when a map ioctl returns; a region lives until its destroy returns."""
+
+    name = "region-ownership"
+    summary = "the guest pages of live regions are disjoint"
+
+    def __init__(self, world: Observed) -> None:
+        self.world = world
+        world.rt.watch("ioctl.return", self.on_return)
+
+    def on_return(self, thread: Any, name: str, ret: int, *args: Any) -> None:
+        """Compare all regions with each other after a successful map."""
+        del thread, args
+        if name != "map_user_memory" or ret:
+            return
+        regions = [r for r in self.world.alive if not is_freed(r)]
+        for a, b in combinations(regions, 2):
+            lo = max(a.start_gfn, b.start_gfn)
+            hi = min(a.start_gfn + a.nr_pages, b.start_gfn + b.nr_pages)
+            if lo < hi:
+                self.world.violated(
+                    self.name,
+                    (
+                        f"{name_of(a)} and {name_of(b)} both own gfns {lo:#x}-{hi:#x}",
+                        f"{name} accepted the second although the first lives",
+                    ),
+                    functions=(name,),
+                    objects=(name_of(a), name_of(b)),
+                )
+                return

@@ -1,0 +1,42 @@
+"""rights: the SLAT gives no more than the region has (spec.md 6.3)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mshv_async.oracle.observed import Observed
+from mshv_async.sim import name_of
+
+if TYPE_CHECKING:
+    from mshv_async.hyperv import HvPartition
+
+_RIGHTS = 0xF
+
+
+class Rights:
+    """Judged at each change of the table. (The VMA's rights are coherence's business.)"""
+
+    name = "rights"
+    summary = "the rights of a SLAT entry are within those of its region"
+
+    def __init__(self, world: Observed) -> None:
+        self.world = world
+        world.rt.watch("slat.change", self.on_slat)
+
+    def on_slat(self, partition: HvPartition, lo: int, hi: int) -> None:
+        """Compare the changed entries with the regions that own them."""
+        for a, b, entry in partition.slat.runs(lo, hi):
+            if not entry.rights:
+                continue
+            for region in self.world.owners(a):
+                extra = entry.rights & ~region.hv_map_flags & _RIGHTS
+                if extra:
+                    self.world.violated(
+                        self.name,
+                        (
+                            f"gfns {a:#x}-{b:#x} get rights {entry.rights:#x}, "
+                            f"{name_of(region)} has {region.hv_map_flags & _RIGHTS:#x}",
+                        ),
+                        objects=(name_of(region),),
+                    )
+                    return
