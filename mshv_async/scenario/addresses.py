@@ -80,6 +80,10 @@ class Addresses(msgspec.Struct, frozen=True):
             raise Misfit(f"{where}, which has several addresses ({addresses})", "@ADDR here")
         return starts.pop()
 
+    def of(self, origin: str) -> Placed:
+        """Return what a region or operation put into the table; ``origin`` is its dotted key."""
+        return next(placed for placed in self.placed if placed.origin == origin)
+
     def place(
         self,
         gfn: int,

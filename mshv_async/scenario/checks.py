@@ -2,45 +2,16 @@
 
 from __future__ import annotations
 
-import errno
 import re
-from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
-from mshv_async.hyperv.codes import HvCall, HvStatus
-from mshv_async.scenario.errors import Misfit, ScenarioError, close_match, listed, quoted
+from mshv_async.scenario.errors import Misfit, ScenarioError, listed, quoted
 from mshv_async.scenario.expect import check_verdicts, normalised_driver
 from mshv_async.scenario.quantities import GFN_ALLOWED, GFN_LIMIT, PAGE_SIZE, check_uaddr
 
 if TYPE_CHECKING:
     from mshv_async.scenario.model import Region, Situation, VpGroup, Workload
-    from mshv_async.sim.inject import Injection
-
-CALLS: Final = tuple(call.name.lower() for call in HvCall)
-REP_CALLS: Final = frozenset(
-    {
-        "map_gpa",
-        "unmap_gpa",
-        "deposit",
-        "withdraw",
-        "get_vp_registers",
-        "set_vp_registers",
-        "get_gpa_pages_access_states",
-        "acquire_sparse_spa_host_access",
-        "release_sparse_spa_host_access",
-    }
-)
-"""Hypercalls that work through a list (spec.md 5.1)."""
-
-ERRNO_DEFAULT: Final = {
-    "alloc": "ENOMEM",
-    "notifier.insert": "ENOMEM",
-    "fault": "EFAULT",
-    "pin": "EFAULT",
-    "signal": "EINTR",
-}
-"""What fails at the sites that are no hypercalls, where the scenario names no errno."""
 
 _COUNTED: Final = ("kind", "base", "pages", "accesses", "writes_percent", "seed", "forever")
 _WORKLOAD_KEYS: Final = {
@@ -50,7 +21,6 @@ _WORKLOAD_KEYS: Final = {
     "trace": ("kind", "file", "base", "forever"),
 }
 
-_SITES: Final = "hypercall.<name>, alloc.<site>, notifier.insert, fault, pin, signal"
 _BUG: Final = re.compile(r"[A-Z][0-9]{2}")
 _LABEL: Final = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*")
 
@@ -160,58 +130,3 @@ def _check_expect(file: str, situation: Situation) -> None:
         if name in seen:
             raise ScenarioError(file, key, f"the driver of {quoted(seen[name])} again", "it once")
         seen[name] = driver
-
-
-def checked_injection(file: str, key: str, injection: Injection) -> Injection:
-    """Return the injection with its failure filled in; ``ScenarioError`` if it makes no sense."""
-    site, _, name = injection.at.partition(".")
-    if site == "hypercall":
-        return _checked_hypercall(file, key, injection, name)
-    if site != "alloc" and injection.at not in ERRNO_DEFAULT:
-        found = quoted(injection.at) + close_match(injection.at, ERRNO_DEFAULT)
-        raise ScenarioError(file, f"{key}.at", found, _SITES)
-    if site == "alloc" and not _LABEL.fullmatch(injection.at[6:]):
-        raise ScenarioError(file, f"{key}.at", quoted(injection.at), "alloc.<site>")
-    if injection.status is not None:
-        found = quoted(injection.status)
-        raise ScenarioError(file, f"{key}.status", found, f"errno = … at {injection.at}")
-    if injection.rep is not None:
-        raise ScenarioError(file, f"{key}.rep", str(injection.rep), "no rep: no hypercall's list")
-    known = tuple(errno.errorcode.values())
-    default = ERRNO_DEFAULT["alloc" if site == "alloc" else injection.at]
-    failure = injection.errno or default
-    if failure not in known or (injection.at == "signal" and failure != default):
-        allowed = default if injection.at == "signal" else f"an errno name, such as {default}"
-        raise ScenarioError(file, f"{key}.errno", quoted(failure), allowed)
-    _check_permission(file, key, injection)
-    return replace(injection, errno=failure)
-
-
-def _checked_hypercall(file: str, key: str, injection: Injection, name: str) -> Injection:
-    if name not in CALLS:
-        found = quoted(injection.at) + close_match(name, CALLS)
-        raise ScenarioError(file, f"{key}.at", found, f"hypercall.<name>: {listed(CALLS)}")
-    if injection.errno is not None:
-        found = quoted(injection.errno)
-        raise ScenarioError(file, f"{key}.errno", found, "status = … at a hypercall")
-    statuses = tuple(HvStatus.__members__)
-    if injection.status not in statuses:
-        wrong = injection.status
-        found = "nothing" if wrong is None else quoted(wrong) + close_match(wrong, statuses)
-        raise ScenarioError(file, f"{key}.status", found, listed(statuses))
-    if injection.rep is not None and name not in REP_CALLS:
-        found = f"{injection.rep}, but {name} has no list"
-        raise ScenarioError(file, f"{key}.rep", found, f"a rep of {listed(sorted(REP_CALLS))}")
-    _check_permission(file, key, injection)
-    return injection
-
-
-def _check_permission(file: str, key: str, injection: Injection) -> None:
-    if injection.times < 1:
-        raise ScenarioError(file, f"{key}.times", str(injection.times), "at least 1")
-    if injection.rep is not None and injection.rep < 0:
-        raise ScenarioError(file, f"{key}.rep", str(injection.rep), "at least 0")
-    within = injection.within
-    if within is not None and (not within.isidentifier() or within.startswith("mshv_")):
-        allowed = "a driver function without its mshv_ prefix, such as region_interval_invalidate"
-        raise ScenarioError(file, f"{key}.within", quoted(within), allowed)

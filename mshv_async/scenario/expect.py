@@ -6,26 +6,14 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from mshv_async.scenario.errors import Misfit, close_match, listed, quoted
+from mshv_async.sim.verdicts import ORDER
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 CLEAN: Final = "clean"
 
-VERDICTS: Final = (
-    "oops",
-    "use-after-free",
-    "lost-unlock",
-    "sleep-in-atomic",
-    "deadlock",
-    "unkillable",
-    "livelock",
-    "starvation",
-    "hung-task",
-    "guest-killed",
-    "warn",
-    CLEAN,
-)
+VERDICTS: Final = tuple(verdict for verdict in ORDER if verdict != "invariant")
 
 INVARIANTS: Final = (
     "stale-mapping",
@@ -49,6 +37,7 @@ INVARIANTS: Final = (
     "teardown-clean",
     "bounded-memory",
 )
+"""Every invariant of the design, whether the oracle judges it yet or not."""
 
 EXPECTABLE: Final = (*VERDICTS, *(f"invariant:{name}" for name in INVARIANTS))
 """Every verdict that an expectation can name."""

@@ -11,13 +11,15 @@ from typing import Any
 import msgspec
 
 from mshv_async.scenario.addresses import Addresses
-from mshv_async.scenario.checks import check, checked_injection
-from mshv_async.scenario.errors import ScenarioError, quoted
+from mshv_async.scenario.checks import check
+from mshv_async.scenario.errors import ScenarioError, listed, quoted
 from mshv_async.scenario.expect import expected_for
+from mshv_async.scenario.injections import checked_injection
 from mshv_async.scenario.model import Situation
+from mshv_async.scenario.places import place
 from mshv_async.scenario.reading import read
 from mshv_async.scenario.shipped import find, shipped_paths
-from mshv_async.scenario.threads import ThreadPlan, check_places, place_memory, plan_threads
+from mshv_async.scenario.threads import ThreadPlan, plan_threads
 
 _TOML_PLACE = re.compile(r" ?\(at (?:line (\d+), column (\d+)|end of document)\)$")
 
@@ -25,14 +27,14 @@ _TOML_PLACE = re.compile(r" ?\(at (?:line (\d+), column (\d+)|end of document)\)
 class Scenario(Situation, frozen=True, kw_only=True):
     """A scenario that was loaded and checked.
 
-    ``text`` and ``files`` (the traces it uses, by the path that it gives) are all that is needed
-    to load it again elsewhere. ``threads`` are its programs, parsed; ``addresses`` says where the
-    guest's pages lie in the VMM's process.
+    ``text`` and ``traces`` (their texts, by the path that the scenario gives) are all that is
+    needed to load it again elsewhere. ``threads`` are its programs, parsed; ``addresses`` says
+    where the guest's pages lie in the VMM's process.
     """
 
     name: str
     text: str
-    files: Mapping[str, str]
+    traces: Mapping[str, str]
     threads: tuple[ThreadPlan, ...]
     addresses: Addresses
 
@@ -56,10 +58,14 @@ class Scenario(Situation, frozen=True, kw_only=True):
     ) -> Scenario:
         """Load a scenario from its text; errors call it ``name``.
 
-        Traces come from ``files`` (text by the path that the scenario gives) if there, else from
-        files relative to ``base_dir`` (default: the current folder).
+        Traces are ``files`` (text by the path that the scenario gives) if these are given, and
+        read relative to ``base_dir`` (default: the current folder) otherwise.
         """
         return _build(text, name, name, Path(base_dir or "."), files)
+
+    def files(self) -> dict[str, str]:
+        """Return the files that it needs beside its text: what ``parse`` takes as ``files``."""
+        return dict(self.traces)
 
     def expected(self, driver: str) -> tuple[str, ...]:
         """Return the verdicts expected of a driver spec; ``("clean",)`` if it is not named."""
@@ -98,10 +104,9 @@ def _build(
     )
     traces = _traces(file, situation, base_dir, files)
     threads = plan_threads(file, situation, traces)
-    addresses = place_memory(file, situation, threads)
-    check_places(file, threads, addresses)
+    threads, addresses = place(file, situation, threads)
     return Scenario(
-        **keys, name=name, text=text, files=traces, threads=threads, addresses=addresses
+        **keys, name=name, text=text, traces=traces, threads=threads, addresses=addresses
     )
 
 
@@ -153,8 +158,10 @@ def _traces(
         if name is None or name in traces:
             continue
         key = f"vp[{index}].workload.file"
-        known = files.get(name) if files else None
-        traces[name] = (
-            _file_text(file, key, quoted(name), base_dir / name) if known is None else known
-        )
+        if files is None:
+            traces[name] = _file_text(file, key, quoted(name), base_dir / name)
+        elif name in files:
+            traces[name] = files[name]
+        else:
+            raise ScenarioError(file, key, quoted(name), f"one of the given files: {listed(files)}")
     return traces

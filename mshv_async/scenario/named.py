@@ -1,10 +1,10 @@
-"""The pages that a scenario names: those that are modelled one by one when others are grouped."""
+"""The pages that a scenario names: modelled one by one where others are grouped."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mshv_async.scenario.quantities import GFN_LIMIT, PAGE_SIZE
+from mshv_async.scenario.quantities import PAGE_SIZE
 from mshv_async.scenario.threads import operations
 
 if TYPE_CHECKING:
@@ -16,22 +16,18 @@ _PAGE_SHIFT = 12
 
 
 def named_gfns(scenario: Scenario) -> tuple[int, ...]:
-    """Return, ascending, every guest page that a program or injection names (not workloads).
+    """Return, ascending, every guest page that a program names (not workloads).
 
     A range names its first and last page, so that every range is a union of named pages and of
-    groups between them. A raw address names the guest pages behind it. An injection with a
-    ``rep`` names the page that this rep of a call over each named range or region works on.
+    groups between them. A raw address names the guest pages behind it. An injection names no
+    page: its ``rep`` counts from wherever a call begins.
     """
     ranges = [
         piece
         for _, op in operations(scenario.threads)
         for piece in guest_ranges(op, scenario.addresses)
     ]
-    named = {gfn for gfn, _ in ranges} | {gfn + pages - 1 for gfn, pages in ranges}
-    reps = {i.rep for i in scenario.inject if i.rep is not None}
-    starts = {gfn for gfn, _ in ranges} | {placed.gfn for placed in scenario.addresses.placed}
-    named |= {start + rep for start in starts for rep in reps}
-    return tuple(sorted(gfn for gfn in named if gfn < GFN_LIMIT))
+    return tuple(sorted({g for gfn, pages in ranges for g in (gfn, gfn + pages - 1)}))
 
 
 def named_vpns(scenario: Scenario) -> tuple[int, ...]:

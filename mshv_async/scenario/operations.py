@@ -29,8 +29,10 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One operation of a program; ``kind`` is its first word, the rest its arguments.
 
     The place is a ``gfn`` or a raw ``address`` in the VMM's process (bytes); neither, for
-    ``reclaim``, leaves the choice of pages to the reclaimer. ``pages``: 4 KiB pages from there on;
-    ``ns``: virtual nanoseconds; ``tag``: what is written (None: thread name and a counter).
+    ``reclaim``, leaves the choice of pages to the reclaimer. Once a scenario is loaded, every
+    operation on host memory has its ``address`` and every ``map`` its ``uaddr``. ``pages``: 4 KiB
+    pages from there on; ``ns``: virtual nanoseconds; ``tag``: what is written (None: thread name
+    and a counter).
     """
 
     kind: str
@@ -192,9 +194,9 @@ _KEYWORDS: Final[dict[str, Parser]] = {
 
 
 def _place_word(op: Operation) -> str:
-    if op.address is not None:
-        return f"@{op.address:#x}"
-    return "some" if op.gfn is None else f"{op.gfn:#x}"
+    if op.gfn is not None:
+        return f"{op.gfn:#x}"
+    return "some" if op.address is None else f"@{op.address:#x}"
 
 
 def _map_words(op: Operation) -> list[str]:

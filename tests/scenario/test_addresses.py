@@ -6,7 +6,7 @@ from mshv_async.scenario import UADDR_BASE, Scenario, named_gfns, named_vpns
 from mshv_async.scenario.errors import Misfit
 
 
-def scenario(*regions, programs=(), vp=(), inject=""):
+def scenario(*regions, programs=(), vp=()):
     text = 'summary = "s"\n'
     for region in regions:
         text += f"[[region]]\n{region}\n"
@@ -14,7 +14,7 @@ def scenario(*regions, programs=(), vp=(), inject=""):
         text += f'[[thread]]\nkind = "{kind}"\nprogram = {list(lines)!r}\n'
     for lines in vp:
         text += f"[[vp]]\nprogram = {list(lines)!r}\n"
-    return Scenario.parse(text + inject)
+    return Scenario.parse(text)
 
 
 VMM = "vmm"
@@ -94,14 +94,35 @@ def test_two_regions_may_show_the_same_memory():
     assert named_vpns(s) == (0x7F0000000,)
 
 
-def test_named_pages_are_the_ends_of_ranges_and_what_injected_reps_work_on():
+def test_operations_know_the_address_that_they_mean():
+    s = scenario(
+        "gfn = 0x200\nsize = '8KiB'",
+        programs=[
+            ("vmm", ["unmap 0x200", "map 0x200 8KiB", "map 0x400 4KiB", "map 0x1ff 16KiB"]),
+            ("host", ["repeat 2 touch 0x400; yield", "madvise free @0x7f0000000000 2"]),
+            ("reclaimer", ["reclaim 0x400 1", "reclaim some 1"]),
+        ],
+    )
+    vmm, host, reclaimer = (thread.program.operations for thread in s.threads)
+    assert [op.uaddr for op in vmm] == [
+        None,
+        UADDR_BASE,
+        UADDR_BASE + MIB2,
+        UADDR_BASE + 3 * MIB2 - 4096,
+    ]
+    assert [op.address for op in host] == [UADDR_BASE + MIB2, None, 0x7F0000000000]
+    assert [op.address for op in reclaimer] == [UADDR_BASE + MIB2, None]
+    assert s.addresses.of("region[0]").uaddr == UADDR_BASE
+    assert str(host[0]) == "touch 0x400"
+
+
+def test_named_pages_are_the_ends_of_ranges():
     s = scenario(
         "gfn = 0x200\nsize = '2MiB'",
         programs=[("host", ["madvise dontneed 0x210 8"]), ("reclaimer", ["reclaim some 5"])],
         vp=[["write 0x220"]],
-        inject='[[inject]]\nat = "hypercall.map_gpa"\nstatus = "TIMEOUT"\nrep = 3\n',
     )
-    assert named_gfns(s) == (0x203, 0x210, 0x213, 0x217, 0x220, 0x223)
+    assert named_gfns(s) == (0x210, 0x217, 0x220)
     assert named_vpns(s) == tuple((UADDR_BASE >> 12) + gfn - 0x200 for gfn in named_gfns(s))
 
 

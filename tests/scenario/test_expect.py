@@ -2,7 +2,8 @@
 
 import pytest
 
-from mshv_async.scenario import as_expected, expected_for, normalised_driver
+from mshv_async.oracle import invariant_list
+from mshv_async.scenario import INVARIANTS, as_expected, expected_for, normalised_driver
 from mshv_async.scenario.errors import Misfit
 
 
@@ -38,3 +39,7 @@ def test_a_users_file_is_known_without_its_folder():
 def test_what_is_no_driver_is_refused(spec):
     with pytest.raises(Misfit, match="a profile"):
         normalised_driver(spec)
+
+
+def test_whatever_the_oracle_finds_can_be_expected():
+    assert {name for name, _ in invariant_list()} <= set(INVARIANTS)

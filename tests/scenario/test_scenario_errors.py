@@ -334,7 +334,7 @@ CASES = {
         'did you mean "map_gpa"',
         "unmap_gpa",
     ),
-    "allocation": (inject("at = 'alloc.'"), "inject[0].at", '"alloc."', "alloc.<site>"),
+    "allocation": (inject("at = 'alloc.'"), "inject[0].at", '"alloc."', "alloc.<site>, "),
     "no status": (inject("at = 'hypercall.map_gpa'"), "inject[0].status", "nothing", "TIMEOUT"),
     "status": (
         inject("at = 'hypercall.map_gpa'\nstatus = 'TIMOUT'"),
@@ -352,9 +352,14 @@ CASES = {
         inject("at = 'alloc.region'\nstatus = 'TIMEOUT'"),
         "inject[0].status",
         '"TIMEOUT"',
-        "errno = … at alloc.region",
+        "errno (ENOMEM)",
     ),
-    "errno": (inject("at = 'fault'\nerrno = 'EFALT'"), "inject[0].errno", '"EFALT"', "an errno"),
+    "errno": (
+        inject("at = 'fault'\nerrno = 'EFALT'"),
+        "inject[0].errno",
+        '"EFALT"',
+        "EFAULT, ENOMEM",
+    ),
     "signal": (inject("at = 'signal'\nerrno = 'EIO'"), "inject[0].errno", '"EIO"', "EINTR"),
     "rep": (
         inject("at = 'hypercall.create_vp'\nstatus = 'TIMEOUT'\nrep = 1"),
@@ -375,6 +380,19 @@ CASES = {
         "inject[0].within",
         '"mshv_map_user_memory"',
         "without its mshv_ prefix",
+    ),
+    "within misspelt": (
+        inject("at = 'pin'\nwithin = 'region_interval_invalidte'"),
+        "inject[0].within",
+        'did you mean "region_interval_invalidate"',
+        "a driver function",
+    ),
+    "within nothing": (inject("at = 'pin'\nwithin = 'a b'"), "inject[0].within", '"a b"', "driver"),
+    "pin status": (
+        inject("at = 'pin'\nstatus = 'LONG'"),
+        "inject[0].status",
+        '"LONG"',
+        "status (SHORT) or errno (any",
     ),
     "bounds": (GOOD + "[bounds]\nprogress_steps = 0", "bounds.progress_steps", "0", "at least 1"),
     "bound": (GOOD + "[bounds]\nsteps = 1", "bounds.steps", "an unknown key", "progress_steps"),
@@ -441,6 +459,18 @@ def test_a_broken_trace_names_its_line(tmp_path):
     with pytest.raises(ScenarioError) as caught:
         Scenario.parse(text, "broken", tmp_path)
     assert str(caught.value).startswith("broken: vp[0].workload.file: found x.pages:3: ")
+
+
+def test_a_scenario_from_a_repro_file_reads_no_other_file(tmp_path):
+    (tmp_path / "x.pages").write_text("r 1\n")
+    text = workload("kind = 'trace', file = 'x.pages'")
+    with pytest.raises(ScenarioError, match="one of the given files"):
+        Scenario.parse(text, "repro", tmp_path, {"y.pages": "r 1\n"})
+
+
+def test_a_function_of_a_users_own_driver_may_be_named():
+    scenario = Scenario.parse(inject("at = 'pin'\nwithin = 'balloon_inflate'"))
+    assert scenario.inject[0].within == "balloon_inflate"
 
 
 def test_an_endless_text_is_shortened():

@@ -151,8 +151,8 @@ def test_traces_travel_with_the_scenario(tmp_path):
         '[[vp]]\nworkload = { kind = "trace", file = "t.pages" }\n'
     )
     here = Scenario.parse(text, "t", tmp_path)
-    assert here.files == {"t.pages": "w 3\n"}
-    elsewhere = Scenario.parse(here.text, here.name, tmp_path / "gone", here.files)
+    assert here.files() == {"t.pages": "w 3\n"}
+    elsewhere = Scenario.parse(here.text, here.name, tmp_path / "gone", here.files())
     assert isinstance(elsewhere.threads[0].source, Replay)
     assert elsewhere.threads[0].source.at(0) == write(0x203)
 

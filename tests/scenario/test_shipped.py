@@ -15,7 +15,7 @@ def test_it_loads_by_name_and_by_path(name):
     scenario = Scenario.load(name)
     assert scenario.name == name
     for other in (Scenario.load(SHIPPED[name].path), Scenario.load(f"scenarios/{name}.toml")):
-        assert (other.name, other.text, other.files) == (name, scenario.text, scenario.files)
+        assert (other.name, other.text, other.traces) == (name, scenario.text, scenario.traces)
     assert "v6" in scenario.expect
 
 
