@@ -38,13 +38,13 @@ async def oom_reap(mm: Mm, event: NotifierEvent = NotifierEvent.UNMAP) -> bool:
     """
     await sleep_ns(REAP_DELAY_NS)
     reaped = False
-    for attempt in range(MAX_ATTEMPTS):
+    attempt = 0
+    while not reaped and attempt < MAX_ATTEMPTS:
         if attempt:
             await sleep_ns(RETRY_DELAY_NS)
+        attempt += 1
         reaped = await _reap_once(mm, event)
-        note("oom.pass", mm=mm.name, attempt=attempt + 1, complete=reaped)
-        if reaped:
-            break
+        note("oom.pass", mm=mm.name, attempt=attempt, complete=reaped)
     mm.flags.oom_skip = True
     return reaped
 
