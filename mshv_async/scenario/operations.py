@@ -18,6 +18,7 @@ from mshv_async.scenario.quantities import (
     parse_size,
     parse_uaddr,
 )
+from mshv_async.vmm import PERFORM
 
 ADVICE: Final = ("dontneed", "free", "pageout")
 PROTECTIONS: Final = ("none", "r", "rw")
@@ -86,6 +87,8 @@ def parse_operation(text: str, thread_kind: str) -> Operation:
     if grammar.threads and thread_kind not in grammar.threads:
         owners = f"{listed(grammar.threads)} threads"
         raise Misfit(f"{quoted(words[0])}, an operation of {owners}", _choice(thread_kind))
+    if not _modelled(grammar):
+        raise Misfit(f"{quoted(words[0])}, which is not modelled yet", _choice(thread_kind))
     try:
         return msgspec.structs.replace(Operation(kind=words[0]), **_arguments(grammar, words[1:]))
     except Misfit as misfit:
@@ -116,8 +119,17 @@ def _expected_arguments(grammar: Grammar) -> str:
 
 
 def _choice(thread_kind: str) -> str:
-    usages = [g.usage for g in GRAMMARS.values() if not g.threads or thread_kind in g.threads]
+    usages = [
+        grammar.usage
+        for grammar in GRAMMARS.values()
+        if _modelled(grammar) and (not grammar.threads or thread_kind in grammar.threads)
+    ]
     return listed(f"`{usage}`" for usage in usages)
+
+
+def _modelled(grammar: Grammar) -> bool:
+    """Whether somebody performs it: the guest, or the VMM's threads."""
+    return grammar.threads == _VP or grammar.kind in PERFORM
 
 
 def _one_of(field: str, known: tuple[str, ...]) -> Parser:

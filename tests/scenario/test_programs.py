@@ -8,6 +8,7 @@ from mshv_async.scenario import Line, Operation, Program
 from mshv_async.scenario.errors import Misfit
 from mshv_async.scenario.operations import ADVICE, PROTECTIONS
 from mshv_async.scenario.programs import parse_line
+from mshv_async.vmm import PERFORM
 
 gfns = st.integers(0, (1 << 34) - 1)
 pages = st.integers(1, 1 << 20)
@@ -48,7 +49,7 @@ OPERATIONS = {
         uaddr=st.none() | addresses,
     )
     | built("unmap", at_gfn)
-    | st.sampled_from([Operation(kind=k) for k in ("kill", "exit", "close")]),
+    | st.sampled_from([Operation(kind=k) for k in ("kill", "exit", "close") if k in PERFORM]),
     "reclaimer": built("reclaim", places | st.just({}), pages=pages),
     "oom-reaper": st.just(Operation(kind="reap")),
 }

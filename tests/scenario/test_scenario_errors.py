@@ -276,7 +276,6 @@ CASES = {
         "46-bit",
     ),
     "unmap": (thread("vmm", "unmap 0x201"), "thread[0].program[0]", "0x201", "first page of a"),
-    "close": (thread("vmm", "close region"), "thread[0].program[0]", '"region"', "partition"),
     "sleep": (thread("host", "sleep 1ms"), "thread[0].program[0]", '"1ms"', "nanoseconds"),
     "workload kind": (workload("kind = 'zip'"), "vp[0].workload.kind", 'mean "zipf"', '"trace"'),
     "workload key": (
