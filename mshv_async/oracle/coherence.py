@@ -90,7 +90,7 @@ class Coherence:
                 if pte is None or not pte.present or pte.pfn != want.pfn:
                     self._report(region, gfn_of(region, x), want, pte, "maps another page")
                     return True
-                if want.rights & _WRITE_RIGHT and not pte.writable:
+                if want.rights & _WRITE_RIGHT and not pte.write:
                     self._report(region, gfn_of(region, x), want, pte, "is writable")
                     return True
                 del y

@@ -71,7 +71,12 @@ class RealtimeRuntime(Runtime):
         assert thread.parker is not None
         self.now_ns = thread.clock_ns = int((self.loop.time() - self._epoch_s) * 1e9)
         self.running = thread
-        self._record(thread)
+        self.trace.append((thread.tid, thread.op))
+        self.steps += 1
+        if self.steps > self.bounds.max_steps:
+            self.cut = "max_steps"
+            self.finish(None)
+            return
         self.clock_trace.append(self.now_ns)
         thread.parker.resume()
         self._rescan()

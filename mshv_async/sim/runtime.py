@@ -69,6 +69,7 @@ class Runtime:
         self.mode = mode
         self.timed = mode == "timed"
         self.bounds = bounds or Bounds()
+        self.progress_steps = self.bounds.progress_steps
         self.costs = costs or CostTable()
         self.injector = Injector(injections)
         self.panic_on_warn = panic_on_warn
@@ -183,7 +184,7 @@ class Runtime:
         self.loop.next_parker = _Decider(self, cur, stepped)
         return True
 
-    def decide(self, cur: Thread | None, stepped: Thread) -> None:
+    def decide_suspended(self, cur: Thread | None, stepped: Thread) -> None:
         """Decide and resume, called by the loop while every thread is suspended."""
         try:
             if self.pending or self.later or self.checkers:
@@ -224,28 +225,31 @@ class Runtime:
             else:
                 index = self.strategy.pick(enabled, cur)
                 nxt = enabled[index]
-                self.tape.append(Decision(THREAD, index, len(enabled)))
+                self.tape.append((THREAD, index, len(enabled)))
                 if cur is not None and nxt is not cur and cur in enabled and not cur.op.yields:
                     self.preempted_at.append(self.steps + 1)
-            self._record(nxt)
-            if self.ended:
-                return None
+            self.trace.append((nxt.tid, nxt.op))
+            self.steps += 1
+            nxt.ledger.own_steps += 1
+            if self.checkers:
+                self._tell_checkers(nxt)
+            if nxt.ledger.own_steps > self.progress_steps or not self.steps & 0xFF:
+                self._look_at_bounds(nxt)
+                if self.ended:
+                    return None
             if nxt is not self._timer_thread:
                 self.running = nxt
                 return nxt
             self._fire_timer()
 
-    def _record(self, nxt: Thread) -> None:
-        op = nxt.op
-        self.trace.append((nxt.tid, op))
-        self.steps += 1
-        ledger = nxt.ledger
-        ledger.own_steps += 1
+    def _tell_checkers(self, nxt: Thread) -> None:
         for checker in self.checkers:
-            checker.step_begins(nxt, op)
-        if ledger.own_steps > self.bounds.progress_steps:
+            checker.step_begins(nxt, nxt.op)
+
+    def _look_at_bounds(self, nxt: Thread) -> None:
+        if nxt.ledger.own_steps > self.progress_steps:
             liveness.own_bound(self, nxt)
-        elif not self.steps & 0xFF:
+        if not self.steps & 0xFF and not self.ended:
             liveness.others_bound(self)
             if self.steps > self.bounds.max_steps:
                 self.cut = "max_steps"
@@ -327,9 +331,8 @@ class Runtime:
         if self.fair:
             return 0
         value = self.strategy.value(label, bound)
-        decision = Decision(label, value, bound)
-        self.tape.append(decision)
-        self.choices.append((self.steps, decision))
+        self.tape.append((label, value, bound))
+        self.choices.append((self.steps, Decision(label, value, bound)))
         return value
 
     # -- time ------------------------------------------------------------------------------
@@ -478,7 +481,7 @@ class _Decider:
     def resume(self) -> None:
         """Take the decision."""
         if not self.rt.ended:
-            self.rt.decide(self.cur, self.stepped)
+            self.rt.decide_suspended(self.cur, self.stepped)
 
 
 async def _no_body() -> None:

@@ -128,13 +128,23 @@ class Stage:
 
 
 async def on_stage(act: Callable[[Stage], Awaitable[Any]]) -> Any:
-    """Open a stage on the running simulated loop, run ``act`` with it, and close it."""
+    """Open a stage on the running loop, run ``act`` with it, and close it.
+
+    An exception of ``act`` comes out as it is, not in a group.
+    """
+    failure: Exception | None = None
+    result: Any = None
     async with anyio.create_task_group() as group:
         stage = Stage(group)
         try:
-            return await act(stage)
+            result = await act(stage)
+        except Exception as error:  # noqa: BLE001 - raised again below
+            failure = error
         finally:
             stage.close()
+    if failure is not None:
+        raise failure
+    return result
 
 
 def run_on_stage(act: Callable[[Stage], Awaitable[Any]], *, realtime: bool = False) -> Any:

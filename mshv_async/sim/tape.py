@@ -19,4 +19,5 @@ class Decision(NamedTuple):
     bound: int
 
 
-Tape = list[Decision]
+Tape = list[tuple[str, int, int]]
+"""Decisions as plain tuples: one is appended at every contended step."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from mshv_async.sim.misfit import TapeMisfit
 from mshv_async.sim.strategies.fifo import Fifo
-from mshv_async.sim.tape import THREAD, Decision
+from mshv_async.sim.tape import THREAD
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class Replay(Fifo):
     """Plays one tape. A decision with another label or bound raises :class:`TapeMisfit`."""
 
-    def __init__(self, tape: Sequence[Decision]) -> None:
+    def __init__(self, tape: Sequence[tuple[str, int, int]]) -> None:
         self._tape = tape
         self._at = 0
 
@@ -34,14 +34,14 @@ class Replay(Fifo):
     def _take(self, label: str, bound: int) -> int | None:
         if self._at >= len(self._tape):
             return None
-        decision = self._tape[self._at]
-        if decision.label != label or decision.bound != bound or not 0 <= decision.value < bound:
+        taken, value, options = self._tape[self._at]
+        if taken != label or options != bound or not 0 <= value < bound:
             raise TapeMisfit(
-                f"decision {self._at} is {decision.label!r} {decision.value} of {decision.bound}, "
+                f"decision {self._at} is {taken!r} {value} of {options}, "
                 f"the execution asks for {label!r} of {bound}"
             )
         self._at += 1
-        return decision.value
+        return value
 
     def pick(self, enabled: Sequence[Thread], current: Thread | None) -> int:
         """Take the next decision of the tape."""
