@@ -108,21 +108,15 @@ def _scenarios() -> list[Item]:
 
 
 def _drivers() -> list[Item]:
-    from mshv_async.driver.profiles import PROFILES
+    from mshv_async.driver import list_drivers
 
-    names = {cls: name for name, cls in PROFILES.items()}
     return [
-        {
-            "name": name,
-            "summary": _first_line(cls),
-            "base": next((names[base] for base in cls.__mro__[1:] if base in names), None),
-        }
-        for name, cls in PROFILES.items()
+        {"name": name, "summary": summary, "base": base} for name, summary, base in list_drivers()
     ]
 
 
 def _patches() -> list[Item]:
-    from mshv_async.driver.patches import PATCHES
+    from mshv_async.driver import list_patches
 
     return [
         {
@@ -131,7 +125,7 @@ def _patches() -> list[Item]:
             "applies_to": list(patch.applies_to),
             "bugs": list(patch.bugs),
         }
-        for patch in PATCHES.values()
+        for patch in list_patches()
     ]
 
 

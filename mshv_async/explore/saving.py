@@ -26,8 +26,16 @@ def output_folder(out: Path | None, scenario: str) -> Path:
     """
     folder = out if out is not None else _dated(Path(RUNS_DIR), scenario)
     folder.mkdir(parents=True, exist_ok=True)
-    tempfile.TemporaryFile(dir=folder).close()
+    check_takes_files(folder)
     return folder
+
+
+def check_takes_files(folder: Path) -> None:
+    """Raise OSError, naming `folder`, unless files can be made in it. Leaves nothing behind."""
+    try:
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(folder)) from None
 
 
 def _dated(parent: Path, scenario: str) -> Path:

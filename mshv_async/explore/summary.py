@@ -34,7 +34,8 @@ def campaign_text(outcome: Outcome) -> str:
 def coverage_lines(outcome: Outcome) -> list[str]:
     """Say what was run, what it came to, and what else was noticed."""
     campaign = outcome.campaign
-    amount = f"{outcome.schedules:,} schedules, {outcome.steps:,} steps, {outcome.seconds:.1f} s"
+    amount = f"{_count(outcome.schedules, 'schedule')}, {_count(outcome.steps, 'step')}"
+    amount += f", {outcome.seconds:.1f} s"
     if campaign.states is not None:
         amount += f", {campaign.states:,} distinct states"
     what = f"{outcome.scenario}  driver {outcome.driver}  strategy {outcome.strategy}"
@@ -46,10 +47,9 @@ def coverage_lines(outcome: Outcome) -> list[str]:
     lines += [f"warning: {site} ({_times(times)})" for site, times in outcome.warnings.items()]
     lines += [f"predicted: {text}" for text in outcome.predicted]
     for number, bug in enumerate(outcome.findings, 1):
-        lines.append(
-            f"finding {number}: {bug.verdict}, first in schedule {bug.first_schedule:,}, seen"
-            f" {_times(bug.count)}, {bug.steps:,} steps, {bug.preemptions} preemptions"
-        )
+        seen = f"first in schedule {bug.first_schedule:,}, seen {_times(bug.count)}"
+        size = f"{_count(bug.steps, 'step')}, {_count(bug.preemptions, 'preemption')}"
+        lines.append(f"finding {number}: {bug.verdict}, {seen}, {size}")
     lines.append(f"outcome: {outcome.outcome}, {expectation(outcome)}")
     return lines
 
@@ -101,6 +101,10 @@ def _run_lines(outcome: RunOutcome) -> list[str]:
         f"outcome: {outcome.verdict}, {expectation(outcome)}",
     ]
     return [*lines, f"log: {outcome.log}"] if outcome.log else lines
+
+
+def _count(n: int, what: str) -> str:
+    return f"1 {what}" if n == 1 else f"{n:,} {what}s"
 
 
 def _times(n: int) -> str:

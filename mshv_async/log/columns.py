@@ -65,14 +65,16 @@ def columns(
 
     Threads in `keep` come before others when there are more than four; of the rest those with the
     most steps that matter stay, and a last line names those left out. `important` says which
-    steps matter (default: `matters(steps)`); long runs of others are folded.
+    steps matter (default: `matters(steps)`); long runs of others are folded. That a thread starts
+    and takes a message of its own column is not shown: step numbers have gaps there.
     """
     if not steps:
         return ["(no steps)"]
     if important is None:
         important = matters(steps)
     shown = _columns_shown(steps, [column_of(actor) for actor in keep], important)
-    rows = [_row(record, important) for record in steps if column_of(record.actor) in shown]
+    told = _without_plumbing(steps)
+    rows = [_row(record, important) for record in told if column_of(record.actor) in shown]
     rows = fold_repeats(rows, key=lambda row: (row.column, row.texts), fold=_repeated)
     rows = _bounded(_folded(rows))
     lines = _render(rows, shown, width)
@@ -103,6 +105,22 @@ def matters(steps: Sequence[StepRecord]) -> Predicate:
     return lambda record: (
         record.object in shared or record.step in ends or _choice(record) is not None
     )
+
+
+def _without_plumbing(steps: Sequence[StepRecord]) -> list[StepRecord]:
+    """Leave out starts of threads, and mailboxes that only one column uses."""
+    shared = _shared_objects([r for r in steps if r.label.startswith("mailbox.")])
+    last = steps[-1]
+    return [
+        record
+        for record in steps
+        if record.preempted
+        or record is last
+        or not (
+            record.label == "thread.start"
+            or (record.label.startswith("mailbox.") and record.object not in shared)
+        )
+    ]
 
 
 def _shared_objects(steps: Sequence[StepRecord]) -> Collection[str]:
