@@ -13,7 +13,6 @@ from mshv_async.sim import (
     Grain,
     Op,
     Shared,
-    SharedDict,
     Tag,
     Token,
     WaitQueue,
@@ -106,7 +105,7 @@ class HostMemory(Shared):
         self.rmap: LockedMap[Mapping] = LockedMap(f"{name}.rmap", linear=True)
         self.swap = SwapArea(f"{name}.swap", swap_pages)
         self.clock_hand = ZERO_PFN + 1
-        self.folio_locks: SharedDict[int, Mutex] = SharedDict(f"{name}.folio_locks")
+        self.folio_locks: LockedMap[Mutex] = LockedMap(f"{name}.folio_locks")
         self.migration_wait = WaitQueue(f"{name}.migration_wait")
 
     # -- allocation ------------------------------------------------------------------------

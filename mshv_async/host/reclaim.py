@@ -70,7 +70,9 @@ async def _reclaim_piece(mm: Mm, lo: int, hi: int) -> int:
     taken = 0
     for a, b, pte in mm.ptes.runs(lo, hi):
         if pte.owns_frame:
-            taken += await _reclaim_folio(mm, a, b, pte)
+            for x, y in _unpinned(mm.host, pte.pfn, pte.pfn + b - a):
+                at = a + x - pte.pfn
+                taken += await _reclaim_folio(mm, at, at + y - x, pte.advance(x - pte.pfn))
     return taken
 
 
@@ -89,15 +91,36 @@ async def _reclaim_folio(mm: Mm, lo: int, hi: int, pte: Pte) -> int:
 
 
 async def _folio_trylock(host: HostMemory, pfn: int) -> Mutex | None:
-    folio = host.folio_locks.get(pfn)
-    if folio is None:
-        folio = host.folio_locks[pfn] = Mutex(f"folio@{pfn:#x}", "folio_lock")
-    return folio if await folio.trylock() else None
+    """Lock the folio that begins at ``pfn``; its lock exists only while somebody looks at it."""
+    folio = host.folio_locks.get(pfn) or Mutex(f"folio@{pfn:#x}", "folio_lock")
+    host.folio_locks.set(pfn, pfn + 1, folio)
+    if not await folio.trylock():
+        return None
+    known = host.folio_locks.get(pfn)
+    if known is not None and known is not folio:
+        # Its last owner dropped it before we had it, and the next one made another.
+        await folio.unlock()
+        return None
+    host.folio_locks.set(pfn, pfn + 1, folio)
+    return folio
 
 
 async def _folio_unlock(host: HostMemory, pfn: int, folio: Mutex) -> None:
     await folio.unlock()
-    host.folio_locks.pop(pfn)
+    host.folio_locks.clear(pfn, pfn + 1)
+
+
+def _unpinned(host: HostMemory, lo: int, hi: int) -> Runs:
+    """Return the frames of ``[lo, hi)`` without a pin, as maximal runs."""
+    found: Runs = []
+    for a, b, state in host.frames.runs(lo, hi):
+        if state.pins:
+            continue
+        if found and found[-1][1] == a:
+            found[-1] = (found[-1][0], b)
+        else:
+            found.append((a, b))
+    return found
 
 
 def _pinned(host: HostMemory, pfn: int, n: int) -> bool:

@@ -27,7 +27,8 @@ from mshv_async.host import (
     unpin_user_pages,
     vma_lookup,
 )
-from mshv_async.sim import Injection, Tag
+from mshv_async.sim import Injection, Runtime, Tag, run_on_stage
+from mshv_async.sim.strategies import RandomWalk
 
 A, B = Tag("a"), Tag("b")
 
@@ -333,6 +334,41 @@ def test_grouped_reclaim_uses_swap_slots_in_pieces():
 
     assert run(world, body)[0] == [f"t{i}" for i in range(8)]
     assert world.host.swap.nr_free == 16
+
+
+def test_two_reclaimers_of_one_page_take_it_once():
+    async def explore(stage):
+        strategy = RandomWalk(1)
+        for execution in range(60):
+            strategy.begin(execution)
+            world = World(1, swap=4)
+            world.mm.populate(BASE, 1)
+            rt = Runtime(strategy)
+            taken = []
+
+            async def body(world=world, taken=taken):
+                taken.append(await reclaim_pages(world.mm, BASE, 1))
+
+            for name in ("kswapd", "direct", "pageout"):
+                rt.spawn(name, body)
+            await stage.play(rt)
+            assert rt.finding is None, rt.finding
+            assert sum(taken) == 1
+            assert world.host.swap.nr_free == 3
+            assert not world.host.folio_locks
+
+    run_on_stage(explore)
+
+
+def test_grouped_reclaim_leaves_only_the_pinned_page():
+    world = World(8, swap=16, named=())
+    world.mm.populate(BASE, 8)
+
+    async def body():
+        await pin_user_pages_fast(world.mm, BASE + 3 * PAGE, 1)
+        return await reclaim_pages(world.mm, BASE, 8)
+
+    assert run(world, body)[0] == 7
 
 
 def test_clock_hand_goes_round():
