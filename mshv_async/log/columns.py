@@ -175,6 +175,7 @@ def step_texts(record: StepRecord) -> tuple[str, ...]:
         (record.label, record.object, keys, choice),
         (short, record.object, keys, choice),
         (short, keys or record.object, choice),
+        (short, keys or record.object, choice and f"[choice {choice.rpartition(' ')[2]}"),
     )
     texts = (" ".join(part for part in form if part) for form in forms)
     return tuple(dict.fromkeys(_one_line(text) for text in texts))

@@ -66,6 +66,14 @@ def test_a_step_says_object_range_and_a_failure_that_was_chosen():
     assert "[hypercall.unmap_gpa = 1]" in text
 
 
+def test_a_narrow_column_still_says_that_a_failure_was_chosen():
+    failing = step(
+        9, "vp0", "hypercall.map_gpa.rep", "s", 0x200, 0x201, decision=("hypercall.map_gpa", 1, 2)
+    )
+    crowd = [step(n, f"vp{n % 3}", "x" * 30, "y" * 30) for n in range(9)]
+    assert "map_gpa.rep 0x200 [choice 1]" in "\n".join(columns([*crowd, failing]))
+
+
 def test_the_benign_choice_is_not_shown():
     line = step(1, "vp0", "hypercall.map_gpa.rep", decision=("hypercall.map_gpa", 0, 2))
     assert "[" not in columns([line])[2]
