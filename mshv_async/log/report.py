@@ -56,6 +56,6 @@ def stack_lines(finding: Finding) -> list[str]:
     """Render the stacks, one thread after another, the innermost function first."""
     lines: list[str] = []
     for actor, frames in finding.stacks.items():
-        lines.append(f"{actor}:")
-        lines += [INDENT + frame for frame in frames]
+        if frames:
+            lines += [f"{actor}:", *(INDENT + frame for frame in frames)]
     return lines

@@ -50,3 +50,7 @@ def test_threads_of_the_stacks_have_a_column_even_among_many():
     crowd = [*RACE, *(step(n, f"vp{2 + n % 6}", "mutex.lock", "m") for n in range(10, 60))]
     header = next(line for line in report(FINDING, crowd).splitlines() if "madvise  " in line)
     assert "vp0" in header
+
+
+def test_a_thread_without_a_stack_has_no_empty_heading():
+    assert "vmm:" not in report(Finding("oops", "oops: f", stacks={"vmm": ()}), RACE)
