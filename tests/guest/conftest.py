@@ -67,6 +67,7 @@ class SmallWorld:
         return [args for fact, args in self.facts if fact == name]
 
     def build(self, rt: Runtime) -> None:
+        rt.roots = lambda: (self.hv, self.frames, *self.guests)
         for name in ("guest.issue", "guest.access", "guest.refused", "slat.op", "slat.change"):
             rt.watch(name, lambda *args, fact=name: self.facts.append((fact, args)))
         for guest in self.guests:

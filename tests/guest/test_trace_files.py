@@ -51,8 +51,6 @@ def test_a_file_that_is_no_text_is_refused_in_one_line(tmp_path):
         read_trace(path)
 
 
-@pytest.mark.parametrize(
-    ("name", "touches"), [("sort", 1624), ("sqlite", 14850), ("xz", 30000)]
-)
+@pytest.mark.parametrize(("name", "touches"), [("sort", 1624), ("sqlite", 14850), ("xz", 30000)])
 def test_the_shipped_traces_can_be_read(name, touches):
     assert len(read_trace(TRACES / f"{name}.pages").touches) == touches

@@ -35,7 +35,9 @@ def test_every_access_is_within_the_pages_of_the_workload(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(("percent", "least", "most"), [(0, 0, 0), (30, 250, 350), (100, 1000, 1000)])
+@pytest.mark.parametrize(
+    ("percent", "least", "most"), [(0, 0, 0), (30, 250, 350), (100, 1000, 1000)]
+)
 def test_the_share_of_writes_is_what_was_asked_for(kind, percent, least, most):
     found = accesses(kind(0, 64, 1000, writes_percent=percent))
     assert least <= sum(op.access is Access.WRITE for op in found) <= most
@@ -70,7 +72,7 @@ def test_a_workload_ends_or_goes_on_for_ever(kind):
     "fields", [{"pages": 0}, {"accesses": 0}, {"writes_percent": 101}, {"writes_percent": -1}]
 )
 def test_a_workload_without_sense_is_refused(fields):
-    with pytest.raises(ValueError, match="workload|share"):
+    with pytest.raises(ValueError, match=r"workload|share"):
         Sequential(**({"base": 0, "pages": 1, "accesses": 1} | fields))
 
 

@@ -13,7 +13,7 @@ from mshv_async.sim.strategies import Fifo
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-Body = "Callable[[], Coroutine[Any, Any, Any]]"
+    Body = Callable[[], Coroutine[Any, Any, Any]]
 
 
 def run_threads(

@@ -61,9 +61,7 @@ def test_a_later_mapping_supersedes_page_and_rights(alone, hv, partition):
 
 def test_a_page_list_of_several_runs_lands_in_list_order(alone, hv, partition):
     runs = (PageRun(2, 0x800), PageRun(1, 0x700), PageRun(2, 0x802))
-    alone(
-        lambda: hv.call(HvCall.MAP_GPA, partition.id, reps=5, gfn=GFN, flags=0x3, pfns=runs)
-    )
+    alone(lambda: hv.call(HvCall.MAP_GPA, partition.id, reps=5, gfn=GFN, flags=0x3, pfns=runs))
     pfns = [partition.slat.get(GFN + i).pfn for i in range(5)]
     assert pfns == [0x800, 0x801, 0x700, 0x802, 0x803]
 
@@ -118,9 +116,7 @@ def test_a_large_mapping_is_one_element_and_one_run(alone, hv, partition):
 
 @pytest.mark.parametrize(("gfn", "pfn"), [(0x201, 0x800), (0x200, 0x801)])
 def test_a_large_mapping_needs_both_addresses_aligned(alone, hv, partition, gfn, pfn):
-    result = alone(
-        lambda: gpa_map(hv, partition, gfn=gfn, pfn=pfn, flags=0x3 | MAP_LARGE_PAGE)
-    )
+    result = alone(lambda: gpa_map(hv, partition, gfn=gfn, pfn=pfn, flags=0x3 | MAP_LARGE_PAGE))
     assert (result.status, result.done) == (HvStatus.INVALID_PARAMETER, 0)
     assert not partition.slat
 

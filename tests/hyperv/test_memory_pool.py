@@ -33,9 +33,7 @@ def test_mapping_into_new_space_fails_until_a_table_page_is_deposited(alone):
     partition = hv.create_partition_direct(vps=0, pool=0)
 
     def no_access():
-        return hv.call(
-            HvCall.MAP_GPA, partition.id, reps=4, gfn=0x3FE, flags=MAP_NO_ACCESS
-        )
+        return hv.call(HvCall.MAP_GPA, partition.id, reps=4, gfn=0x3FE, flags=MAP_NO_ACCESS)
 
     assert alone(no_access).status is HvStatus.INSUFFICIENT_MEMORY
     alone(lambda: deposit(hv, partition, PageRun(1, 50)))

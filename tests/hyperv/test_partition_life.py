@@ -34,18 +34,18 @@ def test_a_partition_lives_from_create_to_delete(alone):
 
     async def life():
         made = await hv.call(HvCall.CREATE_PARTITION, ROOT_PARTITION_ID)
-        id = made.partition_id
-        short = await hv.call(HvCall.INITIALIZE, id)
-        await hv.call(HvCall.DEPOSIT, id, reps=298, pfns=(PageRun(298, 1000),))
-        started = await hv.call(HvCall.INITIALIZE, id)
-        vp = await hv.call(HvCall.CREATE_VP, id, vp_index=0)
-        again = await hv.call(HvCall.CREATE_VP, id, vp_index=0)
-        poor = await hv.call(HvCall.CREATE_VP, id, vp_index=1)
-        ended = await hv.call(HvCall.FINALIZE, id)
-        full = await hv.call(HvCall.DELETE, id)
-        back = await hv.call(HvCall.WITHDRAW, id, reps=512)
-        gone = await hv.call(HvCall.DELETE, id)
-        after = await hv.call(HvCall.WITHDRAW, id, reps=1)
+        child = made.partition_id
+        short = await hv.call(HvCall.INITIALIZE, child)
+        await hv.call(HvCall.DEPOSIT, child, reps=298, pfns=(PageRun(298, 1000),))
+        started = await hv.call(HvCall.INITIALIZE, child)
+        vp = await hv.call(HvCall.CREATE_VP, child, vp_index=0)
+        again = await hv.call(HvCall.CREATE_VP, child, vp_index=0)
+        poor = await hv.call(HvCall.CREATE_VP, child, vp_index=1)
+        ended = await hv.call(HvCall.FINALIZE, child)
+        full = await hv.call(HvCall.DELETE, child)
+        back = await hv.call(HvCall.WITHDRAW, child, reps=512)
+        gone = await hv.call(HvCall.DELETE, child)
+        after = await hv.call(HvCall.WITHDRAW, child, reps=1)
         assert back.pages == (PageRun(298, 1000),)
         return [r.status for r in (short, started, vp, again, poor, ended, full, gone, after)]
 

@@ -83,17 +83,19 @@ def test_unmap_fails_part_way_like_map(alone, rep):
     hv, partition = world(named_reps=(rep,))
     partition.no_access_direct(GFN, REPS)
     failure = Injection("hypercall.unmap_gpa", status="TIMEOUT", rep=rep, force=True)
-    result = alone(
-        lambda: hv.call(HvCall.UNMAP_GPA, partition.id, reps=REPS, gfn=GFN), failure
-    )
+    result = alone(lambda: hv.call(HvCall.UNMAP_GPA, partition.id, reps=REPS, gfn=GFN), failure)
     assert (result.status, result.done) == (HvStatus.TIMEOUT, rep)
     assert partition.slat.total(GFN, GFN + REPS) == REPS - rep
 
 
 @pytest.mark.parametrize(
     ("call", "reps"),
-    [(HvCall.MAP_GPA, 0), (HvCall.MAP_GPA, MAP_GPA_BATCH + 1), (HvCall.UNMAP_GPA, 0)]
-    + [(HvCall.UNMAP_GPA, UNMAP_GPA_BATCH + 1)],
+    [
+        (HvCall.MAP_GPA, 0),
+        (HvCall.MAP_GPA, MAP_GPA_BATCH + 1),
+        (HvCall.UNMAP_GPA, 0),
+        (HvCall.UNMAP_GPA, UNMAP_GPA_BATCH + 1),
+    ],
 )
 def test_a_list_that_does_not_fit_the_input_page_is_refused(alone, call, reps):
     hv, partition = world()
@@ -147,9 +149,7 @@ def test_two_calls_over_the_same_pages_can_leave_a_mixture(threads):
         hv, partition = world()
 
         def no_access(hv=hv, partition=partition):
-            return hv.call(
-                HvCall.MAP_GPA, partition.id, reps=REPS, gfn=GFN, flags=MAP_NO_ACCESS
-            )
+            return hv.call(HvCall.MAP_GPA, partition.id, reps=REPS, gfn=GFN, flags=MAP_NO_ACCESS)
 
         def map_all(hv=hv, partition=partition):
             return map_call(hv, partition)
@@ -164,9 +164,7 @@ def test_calls_over_different_pages_stay_grouped(threads):
     hv, partition = world()
 
     def other():
-        return hv.call(
-            HvCall.MAP_GPA, partition.id, reps=REPS, gfn=GFN + 64, flags=MAP_NO_ACCESS
-        )
+        return hv.call(HvCall.MAP_GPA, partition.id, reps=REPS, gfn=GFN + 64, flags=MAP_NO_ACCESS)
 
     rt = threads({"a": lambda: map_call(hv, partition), "b": other}, strategy=RandomWalk(3))
     assert len(steps_of(rt, "hypercall.map_gpa.rep")) == 2

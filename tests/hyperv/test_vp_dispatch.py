@@ -101,9 +101,7 @@ def test_a_dispatched_guest_runs_until_its_intercept_and_then_answers(threads):
 
 
 @pytest.mark.parametrize("seed", range(20))
-@pytest.mark.parametrize(
-    "register", [HvRegister.EXPLICIT_SUSPEND, HvRegister.DISPATCH_SUSPEND]
-)
+@pytest.mark.parametrize("register", [HvRegister.EXPLICIT_SUSPEND, HvRegister.DISPATCH_SUSPEND])
 def test_a_suspend_by_another_thread_stops_a_running_guest(threads, register, seed):
     """Teardown and signals rely on it: else RUN_VP never returns."""
     hv, partition, vp = world()
@@ -177,7 +175,7 @@ def test_no_access_and_absent_pages_raise_different_intercepts(threads, gfn, kin
     message = vp.intercept_message
     assert (message.type, message.access, message.gfn) == (kind, Access.WRITE, gfn)
     assert message.is_memory
-    assert (NO_ACCESS_ENTRY == partition.slat.get(gfn)) == (gfn == 0x200)
+    assert (partition.slat.get(gfn) == NO_ACCESS_ENTRY) == (gfn == 0x200)
 
 
 class Kicks:
