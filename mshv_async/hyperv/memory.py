@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mshv_async.hyperv.codes import DEPOSIT_BATCH, WITHDRAW_BATCH, HvStatus
-from mshv_async.hyperv.partition import accepts
 from mshv_async.hyperv.request import HvResult
-from mshv_async.sim import injected, note, point
+from mshv_async.hyperv.vpcalls import refusal
+from mshv_async.sim import note, point
 
 if TYPE_CHECKING:
     from mshv_async.hyperv.hypervisor import Hypervisor
@@ -75,11 +75,7 @@ def _groups(hv: Hypervisor, request: HvRequest) -> list[int]:
 def _refusal(
     lp: LogicalProcessor, partition: HvPartition, request: HvRequest, rep: int, batch: int
 ) -> HvStatus | None:
-    failure = injected(f"hypercall.{request.code.name.lower()}", caller=lp.caller, rep=rep)
-    if failure is not None:
-        return HvStatus[str(failure.status)]
-    if not accepts(partition.state, request.code):
-        return HvStatus.INVALID_PARTITION_STATE
-    if not 0 <= request.start < request.reps <= batch:
+    status = refusal(lp, partition, request, rep)
+    if status is None and not 0 <= request.start < request.reps <= batch:
         return HvStatus.INVALID_HYPERCALL_INPUT
-    return None
+    return status

@@ -118,9 +118,12 @@ def _after(vp: VirtualProcessor, register: RegisterValue, *, write: bool) -> Reg
 def refusal(
     lp: LogicalProcessor, partition: HvPartition, request: HvRequest, rep: int = 0
 ) -> HvStatus | None:
-    """Return why a call is refused in this step: an injected failure, the partition's state."""
+    """Return why a call is refused in this step: an injected failure, the partition's state.
+
+    SUCCESS: a rep call is to come back early, before this element; a simple call cannot.
+    """
     failure = injected(f"hypercall.{request.code.name.lower()}", caller=lp.caller, rep=rep)
-    if failure is not None:
+    if failure is not None and not (failure.status == "SUCCESS" and rep == request.start):
         return HvStatus[str(failure.status)]
     if not accepts(partition.state, request.code):
         return HvStatus.INVALID_PARTITION_STATE

@@ -109,6 +109,22 @@ def test_a_deposit_that_fails_part_way_keeps_the_pages_before(alone, rep):
     assert partition.pool.free == rep
 
 
+@pytest.mark.parametrize("rep", range(4))
+def test_a_deposit_may_come_back_early_and_be_reissued(alone, rep):
+    hv = Hypervisor(named_reps=(rep,))
+    partition = hv.create_partition_direct(vps=0)
+    early = Injection("hypercall.deposit", status="SUCCESS", rep=rep, force=True)
+    result = alone(lambda: deposit(hv, partition, PageRun(4, 50)), early)
+    assert result.status is HvStatus.SUCCESS
+    assert result.done == partition.pool.free == (rep or 4)
+    alone(
+        lambda: hv.call(
+            HvCall.DEPOSIT, partition.id, reps=4, start=result.done, pfns=(PageRun(4, 50),)
+        )
+    )
+    assert partition.pool.free == 4
+
+
 @pytest.mark.parametrize(("call", "most"), [("DEPOSIT", 511), ("WITHDRAW", 512)])
 def test_a_call_carries_no_more_pages_than_its_input_page(alone, call, most):
     hv = Hypervisor()
