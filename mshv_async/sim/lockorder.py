@@ -43,7 +43,7 @@ class LockOrder:
                 after.setdefault(outer, []).append(inner)
         found: list[tuple[str, ...]] = []
         for start in sorted(after):
-            stack = [(start, (start,))]
+            stack: list[tuple[str, tuple[str, ...]]] = [(start, (start,))]
             while stack:
                 node, path = stack.pop()
                 for nxt in sorted(after.get(node, ())):

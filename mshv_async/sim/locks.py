@@ -1,4 +1,4 @@
-"""The kernel's locks: mutex and spinlock. (Reader/writer semaphores: rwsem.py.)
+"""The kernel's locks: mutex and spinlock; reader/writer semaphores are in rwsem.py.
 
 Acquiring is one guarded operation: enabled while the lock is free; who gets it is the
 scheduler's decision, in timed and real-time mode arrival order.
@@ -20,9 +20,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-def acquired(thread: Thread, lock: Any) -> None:
-    """Enter a lock into the thread's list, and its class into the lock-order graph."""
-    if thread.held:
+def acquired(thread: Thread, lock: Any, *, tried: bool = False) -> None:
+    """Enter a lock into the thread's list, and its class into the lock-order graph.
+
+    ``tried``: taken without readiness to wait, which closes no circle, so it orders no classes.
+    """
+    if thread.held and not tried:
         rt = thread.rt
         edges = rt.lock_order.edges
         for outer in thread.held:
@@ -92,11 +95,11 @@ class Mutex(Shared):
     def _owners(self) -> Sequence[Thread]:
         return () if self.owner is None else (self.owner,)
 
-    def _take(self, thread: Thread) -> None:
+    def _take(self, thread: Thread, *, tried: bool = False) -> None:
         if self.owner is not None:
             oops(f"{self.name} contended before its initialisation", self)
         self.owner = thread
-        acquired(thread, self)
+        acquired(thread, self, tried=tried)
 
     async def lock(self) -> None:
         """Acquire, waiting uninterruptibly."""
@@ -125,7 +128,7 @@ class Mutex(Shared):
             await park(thread.parker)  # type: ignore[arg-type]
         if self.owner is not None:
             return False
-        self._take(thread)
+        self._take(thread, tried=True)
         return True
 
     async def unlock(self) -> None:

@@ -20,11 +20,12 @@ class RwSem(Shared):
     """Many readers or one writer; both may sleep.
 
     A writer's arrival is a step of its own, because from then on readers that arrive queue behind
-    it (a recursive reader for ever). Readers that were queued already go first. ``barging`` lets
-    readers pass a waiting writer.
+    it (a recursive reader for ever). Readers that were queued already may go first, and a writer
+    that releases lets the whole batch of queued readers through if one stands at the head
+    (spec.md 1.3). ``barging`` lets readers pass a waiting writer.
     """
 
-    __slots__ = ("ahead", "barging", "cls", "readers", "writer", "writers_waiting")
+    __slots__ = ("barging", "cls", "queue", "readers", "writer")
     _const = ("barging", "cls")
     _sync = True
 
@@ -34,23 +35,47 @@ class RwSem(Shared):
         self.barging = barging
         self.readers: list[Thread] = []
         self.writer: Thread | None = None
-        self.writers_waiting: list[Thread] = []
-        self.ahead: list[Thread] = []  # readers that queued before the first waiting writer
+        # Waiting writers in order of arrival, each with the readers that were queued before it.
+        self.queue: tuple[tuple[Thread, tuple[Thread, ...]], ...] = ()
 
     def _readable(self, thread: Thread) -> bool:
         if self.writer is not None:
             return False
-        return self.barging or not self.writers_waiting or thread in self.ahead
+        return self.barging or not self.queue or thread in self.queue[0][1]
 
     def _writable(self, thread: Thread) -> bool:
         del thread
         return self.writer is None and not self.readers
 
     def _read_holders(self) -> Sequence[Thread]:
-        return (self.writer,) if self.writer is not None else tuple(self.writers_waiting)
+        if self.writer is not None:
+            return (self.writer,)
+        return (self.queue[0][0],) if self.queue else ()
 
     def _write_holders(self) -> Sequence[Thread]:
         return (self.writer,) if self.writer is not None else tuple(self.readers)
+
+    def _queued_readers(self, thread: Thread) -> tuple[Thread, ...]:
+        """Return the readers that cannot go on now, whoever made it so."""
+        return tuple(
+            t
+            for t in thread.rt.live
+            if t.op.obj is self and t.op.label == "rwsem.read_lock" and not self._readable(t)
+        )
+
+    def _leave_queue(self, thread: Thread) -> None:
+        if self.queue:
+            self.queue = tuple(
+                (writer, tuple(t for t in ahead if t is not thread))
+                for writer, ahead in self.queue
+                if writer is not thread
+            )
+
+    def _let_batch_through(self, thread: Thread) -> None:
+        """Let all queued readers pass, if one of them is at the head when a writer releases."""
+        if self.queue and self.queue[0][1]:
+            readers = self._queued_readers(thread)
+            self.queue = tuple((writer, readers) for writer, _ in self.queue)
 
     async def _down_read(self, wait: str) -> int:
         thread = current()
@@ -60,11 +85,11 @@ class RwSem(Shared):
         )  # fmt: skip
         if not self._readable(thread):
             waits(thread, self)
-        if not await do(op):
+        got = await do(op)
+        self._leave_queue(thread)
+        if not got:
             return -errno.EINTR
         self.readers = [*self.readers, thread]
-        if thread in self.ahead:
-            self.ahead = [t for t in self.ahead if t is not thread]
         acquired(thread, self)
         return 0
 
@@ -80,10 +105,10 @@ class RwSem(Shared):
         """Acquire for reading if that needs no wait."""
         thread = current()
         await do(Op("rwsem.read_trylock", self))
-        if self.writer is not None or (self.writers_waiting and not self.barging):
+        if self.writer is not None or (self.queue and not self.barging):
             return False
         self.readers = [*self.readers, thread]
-        acquired(thread, self)
+        acquired(thread, self, tried=True)
         return True
 
     async def up_read(self) -> None:
@@ -100,21 +125,15 @@ class RwSem(Shared):
     async def _down_write(self, wait: str) -> int:
         thread = current()
         await do(Op("rwsem.write_arrive", self, kind=SLEEP))
-        if not self.writers_waiting and self.writer is not None:
-            self.ahead = [
-                t for t in thread.rt.live if t.op.obj is self and t.op.label == "rwsem.read_lock"
-            ]
         if not self._writable(thread):
             waits(thread, self)
-        self.writers_waiting = [*self.writers_waiting, thread]
+        self.queue = (*self.queue, (thread, self._queued_readers(thread)))
         op = Op(
             "rwsem.write_lock", self, kind=SLEEP,
             guard=self._writable, holders=self._write_holders, wait=wait,
         )  # fmt: skip
         got = await do(op)
-        self.writers_waiting = [t for t in self.writers_waiting if t is not thread]
-        if not self.writers_waiting:
-            self.ahead = []
+        self._leave_queue(thread)
         if not got:
             return -errno.EINTR
         self.writer = thread
@@ -133,10 +152,10 @@ class RwSem(Shared):
         """Acquire for writing if free at this moment."""
         thread = current()
         await do(Op("rwsem.write_trylock", self))
-        if not self._writable(thread):
+        if not self._writable(thread) or self.queue:
             return False
         self.writer = thread
-        acquired(thread, self)
+        acquired(thread, self, tried=True)
         return True
 
     async def up_write(self) -> None:
@@ -145,6 +164,7 @@ class RwSem(Shared):
         await do(Op("rwsem.write_unlock", self))
         if self.writer is not thread:
             oops(f"{self.name} write-released by {thread.name}, which does not hold it", self)
+        self._let_batch_through(thread)
         self.writer = None
         released(thread, self)
 
@@ -154,5 +174,6 @@ class RwSem(Shared):
         await do(Op("rwsem.downgrade", self))
         if self.writer is not thread:
             oops(f"{self.name} downgraded by {thread.name}, which does not hold it", self)
+        self._let_batch_through(thread)
         self.writer = None
         self.readers = [*self.readers, thread]
