@@ -66,25 +66,33 @@ class _Uninitialised:
         raise ModelFault("oops", "use of an uninitialised value")
 
     __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = _use
-    __and__ = __rand__ = __or__ = __ror__ = __lshift__ = __rshift__ = __neg__ = _use
-    __floordiv__ = __mod__ = __lt__ = __le__ = __gt__ = __ge__ = _use
-    __bool__ = __index__ = __int__ = __len__ = __call__ = __getitem__ = _use
+    __and__ = __rand__ = __or__ = __ror__ = __xor__ = __rxor__ = _use
+    __lshift__ = __rlshift__ = __rshift__ = __rrshift__ = __neg__ = __invert__ = _use
+    __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = __divmod__ = _use
+    __lt__ = __le__ = __gt__ = __ge__ = _use
+    __bool__ = __index__ = __int__ = __len__ = __iter__ = __call__ = _use
+    __getitem__ = __setitem__ = __contains__ = __setattr__ = _use
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if name.startswith("__"):  # Python asking what it is, not the model following it
+            raise AttributeError(name)
+        self._use()
 
     def __eq__(self, other: object) -> bool:
-        self._use()
+        return self._use()
 
     def __ne__(self, other: object) -> bool:
-        self._use()
+        return self._use()
 
     __hash__ = object.__hash__
 
     def __str__(self) -> str:
         if current_or_none() is None:
             return "UNINIT"
-        self._use()
+        return self._use()
 
     def __format__(self, spec: str) -> str:
-        self._use()
+        return self._use()
 
     def __repr__(self) -> str:
         return "UNINIT"

@@ -27,10 +27,12 @@ def kzalloc(cls: type[S], *args: Any, **kwargs: Any) -> S:
 
 async def kfree(obj: Shared) -> None:
     """Free an object and what is embedded in it; any later use of it is ``use-after-free``."""
-    if is_freed(obj):
-        poison(obj, current().rt.place())
-    await do(Op("free", obj))
     thread = current()
+    if is_freed(obj):
+        poison(obj, thread.rt.place())
+    await do(Op("free", obj))
+    if is_freed(obj):  # by another thread, while this one was about to
+        poison(obj, thread.rt.place())
     thread.rt.probe("object.free", obj)
     dead = poison(obj, thread.rt.place())
     for other in thread.rt.live:
