@@ -13,13 +13,13 @@ class StepChecker(Protocol):
     """Called at the edges of each step and for each access inside it; never changes a world."""
 
     def spawned(self, thread: Thread, by: Thread | None) -> None:
-        """A thread was created."""
+        """Learn that a thread was created."""
 
     def step_begins(self, thread: Thread, op: Op) -> None:
-        """The thread was chosen; its step begins with the operation."""
+        """Learn that the thread was chosen; its step begins with the operation."""
 
     def touched(self, obj: Any, what: str, write: bool, lo: int, hi: int) -> None:
-        """The current step reads or writes part of an object."""
+        """Learn that the current step reads or writes part of an object."""
 
     def step_ended(self, thread: Thread) -> None:
-        """The thread reached its next point."""
+        """Learn that the thread reached its next point."""

@@ -19,7 +19,7 @@ R = TypeVar("R")
 
 
 def choose(label: str, bound: int) -> int:
-    """Resolve a data choice of the current thread: 0 … bound − 1; 0 is the benign one."""
+    """Resolve a data choice of the current thread: 0 … bound - 1; 0 is the benign one."""
     return current().rt.choose(label, bound)
 
 
@@ -74,9 +74,13 @@ async def checked_call(kind: str, call: Coroutine[Any, Any, R]) -> R:
     Locks that the thread holds on return and did not hold on entry are ``lost-unlock``.
     """
     thread = current()
-    before = len(thread.held)
+    before = list(thread.held)
     result = await call
-    if len(thread.held) > before:
-        name = getattr(call, "__name__", kind)
-        verdicts.left_holding(thread.rt, thread, thread.held[before:], name)
+    if thread.held and thread.held != before:
+        kept = list(thread.held)
+        for lock in before:
+            if lock in kept:
+                kept.remove(lock)
+        if kept:
+            verdicts.left_holding(thread.rt, thread, kept, getattr(call, "__name__", kind))
     return result

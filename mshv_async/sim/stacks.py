@@ -21,6 +21,14 @@ class StackFrame(NamedTuple):
 _HIDDEN = ("mshv_async.sim.", "mshv_async.oracle", "asyncio", "anyio")
 
 
+def _is_seat(frame: FrameType) -> bool:
+    """Say whether the frame is the task's that runs thread bodies: below it is no model."""
+    return (
+        frame.f_code.co_name in {"_serve", "_work"}
+        and frame.f_globals.get("__name__") == "mshv_async.sim.stage"
+    )
+
+
 def _shown(frame: FrameType) -> bool:
     return not frame.f_globals.get("__name__", "").startswith(_HIDDEN)
 
@@ -33,7 +41,7 @@ def running_stack() -> list[StackFrame]:
     """Return the stack of the code that calls this, up to the thread's body."""
     found = []
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None and frame.f_code.co_name != "_serve":
+    while frame is not None and not _is_seat(frame):
         if _shown(frame):
             found.append(_entry(frame))
         frame = frame.f_back

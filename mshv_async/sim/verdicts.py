@@ -5,11 +5,11 @@ A title is what stays the same for the same bug: the verdict and the functions t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from mshv_async.sim import waitfor
 from mshv_async.sim.current import current_or_none
-from mshv_async.sim.faults import Finding, ModelFault, Place, SimulationEnded
+from mshv_async.sim.faults import Finding, ModelFault, Place
 from mshv_async.sim.shared import name_of
 
 if TYPE_CHECKING:
@@ -93,8 +93,8 @@ def of_fault(rt: Runtime, thread: Thread, fault: ModelFault, frames: list[StackF
     )
 
 
-def sleep_in_atomic(rt: Runtime, thread: Thread, op: Op) -> NoReturn:
-    """End the execution: a thread would sleep where it must not."""
+def sleep_in_atomic(rt: Runtime, thread: Thread, op: Op) -> None:
+    """Report that a thread would sleep where it must not; a worse finding of the step wins."""
     here = rt.place(thread)
     why = []
     if thread.spins:
@@ -103,7 +103,7 @@ def sleep_in_atomic(rt: Runtime, thread: Thread, op: Op) -> NoReturn:
         why.append("interrupts are off")
     if thread.nonblock_depth:
         why.append("it is in a callback that may not block")
-    rt.finish(
+    rt.report(
         Finding(
             "sleep-in-atomic",
             title("sleep-in-atomic", [innermost(here)], op.label),
@@ -114,14 +114,13 @@ def sleep_in_atomic(rt: Runtime, thread: Thread, op: Op) -> NoReturn:
             objects=(op.object_name,) if op.obj is not None else (),
         )
     )
-    raise SimulationEnded
 
 
 def left_holding(rt: Runtime, thread: Thread, locks: Sequence[Any], frame: str) -> None:
     """Report ``lost-unlock``: the thread leaves a frame with locks it did not bring."""
-    here = rt.place(thread)
     lock = locks[-1]
-    function = innermost(here) if frame == "exit" else frame
+    body = getattr(thread.coro, "__name__", thread.name)
+    function = body if frame == "exit" else frame
     rt.report(
         Finding(
             "lost-unlock",
@@ -176,8 +175,10 @@ def livelock(rt: Runtime, thread: Thread) -> Finding:
         "livelock",
         title("livelock", _cycle_functions(rt, thread)),
         (
-            f"{thread.name} took {thread.ledger.own_steps} steps since turning fair "
-            "without finishing its operation",
+            (
+                f"{thread.name} took {thread.ledger.own_steps} steps since turning fair "
+                "without finishing its operation"
+            ),
             *(f"{t.name} stands at {t.op.label} {t.op.object_name}".rstrip() for t in serving[:2]),
         ),
         stacks=_stacks(rt, serving),
@@ -192,7 +193,7 @@ def _cycle_functions(rt: Runtime, thread: Thread) -> list[str]:
         frames = [f for f in rt.place(t).functions if not f.startswith("_")]
         driver = [f for f in frames if "ioctl" in f]
         if driver:
-            return [driver[-1]]
+            return [driver[0]]
     return _loop_functions(rt, thread)
 
 
