@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from mshv_async.sim.thread import Thread
 
 QUANTUM_STEPS = 64
+#: Turns differ in length, so that no loop is found at the same place at the end of each.
+_QUANTUM_STRIDE = 37
 
 
 def limit_steps(rt: Runtime, thread: Thread) -> int:
@@ -24,13 +26,26 @@ def limit_steps(rt: Runtime, thread: Thread) -> int:
 
 
 def round_robin(rt: Runtime, enabled: list[Thread], cur: Thread | None) -> Thread:
-    """Pick the next thread of the fair tail."""
-    if cur is not None and cur in enabled and not cur.op.yields and rt.quantum < QUANTUM_STEPS:
-        rt.quantum += 1
-        return cur
-    rt.quantum = 0
-    last = rt.running.tid if rt.running is not None else -1
-    return min(enabled, key=lambda t: (t.tid <= last, t.tid))
+    """Pick the next thread of the fair tail: whoever ran longest ago, for a turn of some steps.
+
+    A thread that became able to run after a long wait goes at once, as the kernel's locks hand
+    themselves over to a waiter that was passed too often; so what it waits for cannot be gone
+    again each time a turn ends.
+    """
+    for thread in enabled:
+        thread.waited = True
+    oldest = min(enabled, key=lambda t: (t.ran_at, t.tid))
+    if cur is not None and cur in enabled and not cur.op.yields and rt.quantum > 0:
+        rt.quantum -= 1
+        if rt.steps - max(oldest.ran_at, rt.fair_since) <= QUANTUM_STEPS * len(rt.live):
+            cur.ran_at = rt.steps
+            return cur
+    rt.turns += 1
+    rt.quantum = rt.turns * _QUANTUM_STRIDE % QUANTUM_STEPS
+    if cur is oldest and len(enabled) > 1:
+        oldest = min((t for t in enabled if t is not cur), key=lambda t: (t.ran_at, t.tid))
+    oldest.ran_at = rt.steps
+    return oldest
 
 
 def own_bound(rt: Runtime, thread: Thread) -> None:
@@ -38,10 +53,7 @@ def own_bound(rt: Runtime, thread: Thread) -> None:
     ledger = thread.ledger
     if not ledger.owes or ledger.own_steps <= limit_steps(rt, thread) or rt.mode == "realtime":
         return
-    if not rt.fair and not rt.timed:
-        _turn_fair(rt)
-    elif rt.timed and not rt.fair:
-        # Timed runs are fair already; give the same second chance.
+    if not rt.fair:  # a timed run is fair already, and gets the same second chance
         _turn_fair(rt)
     else:
         rt.finish(verdicts.livelock(rt, thread))
@@ -75,12 +87,15 @@ def _turn_fair(rt: Runtime) -> None:
         thread.ledger.own_steps = 0
         thread.ledger.mark = rt.steps
         thread.waited = False
+        thread.ran_at = 0
 
 
 def hung_task(rt: Runtime, now_ns: int) -> None:
     """Judge, in timed mode, threads blocked uninterruptibly for longer than the limit."""
-    if now_ns - rt.now_ns < rt.bounds.hung_task_ns and rt.steps & 0x3FF:
+    if now_ns <= rt.hung_due_ns:
         return
+    limit_ns = rt.bounds.hung_task_ns
+    due_ns = now_ns + limit_ns  # whoever blocks from now on is not due before
     for thread in rt.live:
         op = thread.op
         blocked = (
@@ -90,6 +105,9 @@ def hung_task(rt: Runtime, now_ns: int) -> None:
             and not op.timed
             and not thread.daemon
         )
-        if blocked and now_ns - thread.clock_ns > rt.bounds.hung_task_ns:
+        if blocked and now_ns - thread.clock_ns > limit_ns:
             rt.report(verdicts.hung(rt, thread, now_ns - thread.clock_ns))
             return
+        if blocked:
+            due_ns = min(due_ns, thread.clock_ns + limit_ns)
+    rt.hung_due_ns = due_ns

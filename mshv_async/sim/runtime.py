@@ -14,8 +14,8 @@ from mshv_async.sim.current import current_or_none
 from mshv_async.sim.faults import Finding, ModelFault, Place, SimulationEnded
 from mshv_async.sim.inject import Injection, Injector
 from mshv_async.sim.lockorder import LockOrder
-from mshv_async.sim.op import SLEEP, Op
 from mshv_async.sim.misfit import TapeMisfit
+from mshv_async.sim.op import SLEEP, Op
 from mshv_async.sim.stacks import StackFrame, stack_of, traceback_stack
 from mshv_async.sim.tape import THREAD, Decision, Tape
 from mshv_async.sim.thread import START, Thread
@@ -86,10 +86,12 @@ class Runtime:
         self.preempted_at: list[int] = []
         self.choices: list[tuple[int, Decision]] = []
         self.now_ns = 0
+        self.hung_due_ns = 0
         self.running: Thread | None = None
         self.fair = False
         self.fair_since = 0
         self.quantum = 0
+        self.turns = 0
         self.closing = False
         self.ended = False
         self.finding: Finding | None = None
@@ -154,7 +156,11 @@ class Runtime:
         self.loop, self.done, self._seat = loop, done, seat
         for thread in self.live:
             seat(thread)
-        first = self._next(None)
+        try:
+            first = self._next(None)
+        except Exception as error:
+            self.crashed(self.all_threads[0], error)
+            return
         if first is not None:
             assert first.parker is not None
             loop.next_parker = first.parker
@@ -192,14 +198,14 @@ class Runtime:
             nxt = self._next(cur)
         except SimulationEnded:
             return
-        except TapeMisfit as gone:
-            self.crashed(stepped, gone)
+        except Exception as error:
+            self.crashed(stepped, error)
             return
         if nxt is not None:
             assert nxt.parker is not None
             nxt.parker.resume()
 
-    def _next(self, cur: Thread | None) -> Thread | None:
+    def _next(self, cur: Thread | None) -> Thread | None:  # noqa: C901, PLR0912 - the hot path is flat
         """Choose who runs the next step, record it, and return it; None: it is over."""
         while True:
             enabled = [
@@ -256,7 +262,7 @@ class Runtime:
                 self.finish(None)
 
     def _advance_clock(self, enabled: list[Thread]) -> Thread:
-        """Timed mode: pick the thread that could go on first, and let its step take its time."""
+        """Pick the thread that could go on first, and let its step take its time (timed mode)."""
         now = self.now_ns
         best, best_key = enabled[0], (1 << 62, 0)
         for t in self.live:
@@ -315,8 +321,8 @@ class Runtime:
             nxt = self._next(None)
         except SimulationEnded:
             return
-        except TapeMisfit as gone:
-            self.crashed(thread, gone)
+        except Exception as error:
+            self.crashed(thread, error)
             return
         if nxt is not None:
             assert self.loop is not None
@@ -325,7 +331,7 @@ class Runtime:
     # -- decisions -------------------------------------------------------------------------
 
     def choose(self, label: str, bound: int) -> int:
-        """Resolve a data choice: 0 … bound − 1, where 0 is the benign one."""
+        """Resolve a data choice: 0 … bound - 1, where 0 is the benign one."""
         if bound < 2:
             return 0
         if self.fair:
@@ -419,7 +425,7 @@ class Runtime:
         for checker in self.checkers:
             checker.step_ended(thread)
         if self.pending:
-            self.finish(min(self.pending, key=lambda f: verdicts.severity(f.verdict)))
+            self.finish(_worst(self.pending))
             raise SimulationEnded
 
     def _judge(self) -> None:
@@ -431,7 +437,8 @@ class Runtime:
 
     def faulted(self, thread: Thread, fault: ModelFault, tb: TracebackType | None) -> None:
         """End the execution because modelled code faulted on this thread."""
-        self.finish(verdicts.of_fault(self, thread, fault, traceback_stack(tb)))
+        finding = verdicts.of_fault(self, thread, fault, traceback_stack(tb))
+        self.finish(_worst([finding, *self.pending]))
 
     def crashed(self, thread: Thread, error: BaseException) -> None:
         """End the execution because the model itself is broken, or its tape departed."""
@@ -449,10 +456,14 @@ class Runtime:
         self.ended = True
         self.finding = finding
         if finding is None and self.error is None and self.departure is None and not self.cut:
-            self.probe("world.end")
-            self._judge()
+            try:
+                self.probe("world.end")
+                self._judge()
+            except Exception as error:  # a defect of a watcher must not leave threads parked
+                error.add_note("while the end of the execution was judged")
+                self.error = error
             if self.pending:
-                self.finding = min(self.pending, key=lambda f: verdicts.severity(f.verdict))
+                self.finding = _worst(self.pending)
         assert self.loop is not None
         self.loop.next_parker = None
         self.loop.call_soon(self._reap)
@@ -466,6 +477,10 @@ class Runtime:
         assert self.done is not None
         if not self.done.done():
             self.done.set_result(None)
+
+
+def _worst(findings: list[Finding]) -> Finding:
+    return min(findings, key=lambda f: verdicts.severity(f.verdict))
 
 
 class _Decider:
@@ -485,4 +500,4 @@ class _Decider:
 
 
 async def _no_body() -> None:
-    """The timer has no code of its own."""
+    """Do nothing: the timer has no code of its own."""

@@ -90,7 +90,7 @@ class Ledger:
     Counts are scheduler steps. ``pages``: size of the operation under way, which widens the bound.
     """
 
-    __slots__ = ("finished", "mark", "own_steps", "owes", "pages")
+    __slots__ = ("finished", "mark", "owes", "own_steps", "pages")
 
     def __init__(self) -> None:
         self.owes = False
@@ -121,6 +121,7 @@ class Thread:
         "nonblock_depth",
         "op",
         "parker",
+        "ran_at",
         "ready_ns",
         "resumes_at_ns",
         "rt",
@@ -156,6 +157,7 @@ class Thread:
         self.frames: list[str] = []
         self.woken = False
         self.waited = False
+        self.ran_at = 0
         self.timer_fired = False
         self.clock_ns = 0
         self.ready_ns = -1
@@ -211,7 +213,12 @@ async def do(op: Op) -> bool:
 
 
 async def point(
-    label: str, obj: Any = None, lo: int = 0, hi: int = 0, write: bool = True, kind: Kind = Kind(0)
+    label: str,
+    obj: Any = None,
+    lo: int = 0,
+    hi: int = 0,
+    write: bool = True,
+    kind: Kind = Kind.PREEMPT,
 ) -> None:
     """Stand at a scheduling point whose operation is always possible."""
     thread = current()
