@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 class _Seat:
     """One task that runs the bodies of simulated threads, one after the other."""
 
-    __slots__ = ("parker", "thread")
+    __slots__ = ("closed", "parker", "thread")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.closed = False
         self.parker = Parker(loop)
         self.thread: Thread | None = None
 
@@ -53,20 +54,23 @@ class Stage:
         try:
             await done
         except asyncio.CancelledError:
-            runtime.finish(None)
             runtime.cut = "interrupted"
+            runtime.finish(None)
             raise
         if runtime.error is not None:
             raise runtime.error
 
     def close(self) -> None:
-        """Let the idle tasks return."""
+        """Let the tasks return: the idle ones now, the others once their execution is reaped."""
         for seat in self._all:
-            seat.thread = None
-            if seat.parker.wake is not None:
-                seat.parker.dead = True
-                self.loop.call_soon(seat.parker.resume)
+            seat.closed = True
+            self.loop.call_soon(self._dismiss, seat)
         self._all.clear()
+
+    def _dismiss(self, seat: _Seat) -> None:
+        if seat.parker.wake is not None:
+            seat.parker.dead = True
+            seat.parker.resume()
 
     async def _hire(self, count: int) -> None:
         for _ in range(count):
@@ -75,7 +79,7 @@ class Stage:
             self._idle.append(seat)
             self.group.start_soon(self._work, seat)
         # Each new task must reach its parker before it can be resumed.
-        while any(seat.parker.wake is None for seat in self._idle):
+        while any(seat.parker.wake is None for seat in self._idle):  # noqa: ASYNC110 - a turn or two
             await asyncio.sleep(0)
 
     def _assign(self, thread: Thread) -> None:
@@ -95,36 +99,35 @@ class Stage:
         self.group.start_soon(self._work, seat)
 
     async def _work(self, seat: _Seat) -> None:
-        while True:
+        while not seat.closed:
             try:
                 await park(seat.parker)
             except SimulationEnded:
-                seat.parker.dead = False
-                if seat.thread is None:
-                    return
-                seat.thread = None
-                self._idle.append(seat)
+                self._vacate(seat)
                 continue
-            thread = seat.thread
-            assert thread is not None
-            await self._serve(thread)
-            seat.parker.dead = False
-            seat.thread = None
-            self._idle.append(seat)
-            thread.rt.thread_finished(thread)
+            assert seat.thread is not None
+            await self._serve(seat, seat.thread)
 
-    async def _serve(self, thread: Thread) -> None:
+    def _vacate(self, seat: _Seat) -> None:
+        seat.parker.dead = False
+        seat.thread = None
+        self._idle.append(seat)
+
+    async def _serve(self, seat: _Seat, thread: Thread) -> None:
         runtime = thread.rt
-        current_thread.set(thread)
-        thread.coro = coro = thread.body()
+        token = current_thread.set(thread)
         try:
-            await coro
+            thread.coro = thread.body()
+            await thread.coro
         except SimulationEnded:
             pass
         except ModelFault as fault:
             runtime.faulted(thread, fault, fault.__traceback__)
-        except Exception as error:  # noqa: BLE001 - a defect of the model must end the execution
+        except Exception as error:  # a defect of the model must end the execution
             runtime.crashed(thread, error)
+        self._vacate(seat)
+        runtime.thread_finished(thread)
+        current_thread.reset(token)  # so that the idle task keeps no execution alive
 
 
 async def on_stage(act: Callable[[Stage], Awaitable[Any]]) -> Any:
@@ -138,7 +141,7 @@ async def on_stage(act: Callable[[Stage], Awaitable[Any]]) -> Any:
         stage = Stage(group)
         try:
             result = await act(stage)
-        except Exception as error:  # noqa: BLE001 - raised again below
+        except Exception as error:  # raised again below
             failure = error
         finally:
             stage.close()
