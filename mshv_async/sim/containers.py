@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
-from mshv_async.sim.current import current_or_none
-from mshv_async.sim.shared import Shared, instrumented
+from mshv_async.sim.current import current_or_none, instrumented
+from mshv_async.sim.shared import Shared
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,7 +16,7 @@ V = TypeVar("V")
 
 class _Container(Shared):
     __slots__ = ("_tracked",)
-    _const = ("_tracked",)
+    _const: ClassVar[tuple[str, ...]] = ("_tracked",)
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -52,12 +52,16 @@ class SharedDict(_Container, Generic[K, V]):
     def __setitem__(self, key: K, value: V) -> None:
         if self._tracked:
             self._touch(repr(key), True)
+            if key not in self._items:
+                self._touch("", True)
         self._items[key] = value
 
     def pop(self, key: K, default: V | None = None) -> V | None:
         """Remove a key and return its value, or the default."""
         if self._tracked:
-            self._touch(repr(key), True)
+            self._touch(repr(key), key in self._items)
+            if key in self._items:
+                self._touch("", True)
         return self._items.pop(key, default)
 
     def __contains__(self, key: object) -> bool:

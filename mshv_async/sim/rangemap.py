@@ -5,8 +5,8 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from mshv_async.sim.current import current_or_none
-from mshv_async.sim.shared import Shared, instrumented
+from mshv_async.sim.current import current_or_none, instrumented
+from mshv_async.sim.shared import Shared
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -140,9 +140,13 @@ class RangeMap(Shared, Generic[V]):
         values[first:last] = [k[2] for k in keep]
 
     def __len__(self) -> int:
+        if self._tracked:
+            self._touch(0, 1 << 64, False)
         return len(self._starts)
 
     def __bool__(self) -> bool:
+        if self._tracked:
+            self._touch(0, 1 << 64, False)
         return bool(self._starts)
 
     def __iter__(self) -> Iterator[tuple[int, int, V]]:

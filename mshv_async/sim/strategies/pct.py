@@ -3,8 +3,8 @@
 Burckhardt, Kothari, Musuvathi, Nagarakatte: A Randomized Scheduler with Probabilistic Guarantees
 of Finding Bugs, ASPLOS 2010.
 
-Departures from the paper: the length k of an execution is measured, as the longest seen in a
-probing run (execution 0, without change points), not asked for; a thread that offers the
+Departures from the paper: the length k of an execution is measured, as the longest of the first
+executions, not asked for, and counts only decisions between several threads; a thread that offers the
 processor (a retry, ``cond_resched``) also falls to the lowest priority, or else two threads of
 which one waits for the other in a loop would never end; threads that are created later get a
 random priority among the initial ones; the bug depth d of an execution is drawn from 1 … ``depth``
@@ -23,43 +23,39 @@ if TYPE_CHECKING:
     from mshv_async.sim.thread import Thread
 
 
+PROBES = 24
+"""Executions that the length is measured on."""
+
+
 class Pct:
-    """Priorities by thread; execution ``i`` depends on the seed, ``i`` and the probing run."""
+    """Priorities by thread; execution ``i`` depends on the seed, ``i`` and the first few ones."""
 
     def __init__(self, seed: int, depth: int = 4) -> None:
         self._seed = seed
         self._depth = depth
         self._rng = random.Random(seed)
-        self._length = 1
-        self._probing = True
+        self._length = 2
         self._decisions = 0
         self._priorities: dict[int, float] = {}
-        self._changes: dict[int, int] = {}
+        self._changes: set[int] = set()  # membership only
         self._floor = 0.0
 
     def begin(self, execution: int) -> bool:
         """Draw priorities and change points."""
-        if self._probing and execution > 0:
-            self._probing = False
-            self._length = max(self._decisions, 2)
+        if execution <= PROBES:
+            self._length = max(self._length, self._decisions)
         self._rng = rng = random.Random((self._seed << 40) ^ execution)
         self._priorities = {}
         self._decisions = 0
         self._floor = 0.0
-        points = 0 if self._probing else rng.randrange(self._depth)
-        self._changes = dict.fromkeys(rng.randrange(self._length) for _ in range(points))  # type: ignore[arg-type]
+        points = rng.randrange(self._depth)
+        self._changes = {rng.randrange(self._length) for _ in range(points)}
         return True
 
     @property
     def length(self) -> int:
         """The measured number of decisions of an execution."""
         return self._length
-
-    @length.setter
-    def length(self, decisions: int) -> None:
-        """Take a length measured elsewhere, so that executions can be played in any order."""
-        self._length = max(decisions, 2)
-        self._probing = False
 
     def _lower(self, thread: Thread) -> None:
         self._floor -= 1.0
