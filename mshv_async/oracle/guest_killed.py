@@ -112,7 +112,7 @@ class GuestKilled:
         return any(self._allows(region, kind, gfn) for region in self.world.owners(gfn))
 
     def _allows(self, region: MshvMemRegion, kind: int, gfn: int) -> bool:
-        if is_freed(region) or not region.hv_map_flags & _RIGHT[kind]:
+        if is_freed(region) or region in self.world.leaving or not region.hv_map_flags & _RIGHT[kind]:
             return False
         vma = self.world.mm.vmas.get(vpn_of(region, gfn))
         if vma is None or not vma.flags.isdisjoint(("IO", "PFNMAP")):

@@ -26,9 +26,11 @@ class NotifierSequence:
         self.open: list[MmuNotifierRange] = []
         self.collided = False
         self.last: Seq | None = None
+        self.subscribed: tuple[Any, ...] = ()
         subscriptions = world.mm.subscriptions
         if subscriptions is not None:
             self.last = subscriptions.invalidate_seq
+            self.subscribed = subscriptions.itree
         rt = world.rt
         rt.watch("bracket.begin", self.on_begin)
         rt.watch("bracket.start", self.on_start)
@@ -82,7 +84,8 @@ class NotifierSequence:
             self._violated(f"{name_of(mni)}.seq became even ({mni.invalidate_seq.n})")
         thread = current_or_none()
         mutex = mni.region.mutex
-        if thread is not None and mutex.owner is not thread:
+        # Insertion sets it too; then the subscription was not in the tree before this step.
+        if any(m is mni for m in self.subscribed) and thread is not None and mutex.owner is not thread:
             self._violated(f"{name_of(mni)}.seq set without {name_of(mutex)}")
 
     def judge(self) -> None:
@@ -90,6 +93,7 @@ class NotifierSequence:
         subscriptions = self.world.mm.subscriptions
         if subscriptions is None:
             return
+        self.subscribed = subscriptions.itree
         if subscriptions.invalidate_seq.odd != self.collided:
             state = "odd" if subscriptions.invalidate_seq.odd else "even"
             self._violated(f"mm.seq is {state}, {len(self.open)} brackets are open")

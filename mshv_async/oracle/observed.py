@@ -28,7 +28,8 @@ class Observed:
     """A world as the oracle sees it.
 
     ``alive``: region objects from their allocation until they are freed. ``mapped``: those of
-    them whose map ioctl has returned and whose unmap ioctl has not begun.
+    them whose map ioctl has returned and whose unmap ioctl has not begun; ``leaving``: whose
+    unmap ioctl has begun.
     """
 
     rt: Runtime
@@ -39,6 +40,7 @@ class Observed:
     vp_threads: dict[int, Thread] = field(default_factory=dict)
     alive: list[MshvMemRegion] = field(default_factory=list)
     mapped: list[MshvMemRegion] = field(default_factory=list)
+    leaving: list[MshvMemRegion] = field(default_factory=list)
 
     def begin(self) -> None:
         """Take stock after set-up, and follow the regions from then on."""
@@ -56,11 +58,13 @@ class Observed:
     def _freed(self, obj: Any) -> None:
         self.alive = [r for r in self.alive if r is not obj]
         self.mapped = [r for r in self.mapped if r is not obj]
+        self.leaving = [r for r in self.leaving if r is not obj]
 
     def _ioctl_begins(self, thread: Thread, name: str, *args: Any) -> None:
         del thread
         if name == "unmap_user_memory":
             gfn = args[0].guest_pfn
+            self.leaving = [*self.leaving, *(r for r in self.mapped if covers(r, gfn))]
             self.mapped = [r for r in self.mapped if not covers(r, gfn)]
 
     def _ioctl_returns(self, thread: Thread, name: str, ret: int, *args: Any) -> None:
@@ -69,6 +73,8 @@ class Observed:
             gfn, pages = args[0].guest_pfn, args[0].size >> PAGE_SHIFT
             new = [r for r in self.alive if r.start_gfn == gfn and r.nr_pages == pages]
             self.mapped = [*self.mapped, *(r for r in new if r not in self.mapped)]
+        elif name == "unmap_user_memory" and ret < 0:
+            self.mapped, self.leaving = [*self.mapped, *self.leaving], []
 
     def owners(self, gfn: int) -> list[MshvMemRegion]:
         """Return the live regions that hold a gfn."""

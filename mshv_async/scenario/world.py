@@ -25,6 +25,7 @@ from mshv_async.vmm import VmmProcess
 if TYPE_CHECKING:
     from mshv_async.driver import DriverSpec
     from mshv_async.scenario.loading import Scenario
+    from mshv_async.scenario.model import Region
     from mshv_async.sim.checkers import StepChecker
     from mshv_async.sim.strategies import Strategy
 
@@ -136,8 +137,9 @@ def _build(rt: Runtime, scenario: Scenario, spec: DriverSpec) -> None:
     )
     partition = driver.new_partition(hv_partition.id, mm)
     driver.setup_partition(hv_partition.id, partition)
-    for region in scenario.region:
-        _set_up_region(scenario, mm, driver, partition, region.gfn, region.size, region.flags)
+    placed = {place.origin: place.uaddr for place in scenario.addresses.placed}
+    for index, region in enumerate(scenario.region):
+        _set_up_region(mm, driver, partition, region, placed[f"region[{index}]"])
     vmm = VmmProcess(mm, driver, partition, scenario.addresses)
     guests = _start(rt, scenario, vmm, hv_partition, host)
     observed = Observed(rt, host, mm, hv_partition, partition, vmm.vp_threads)
@@ -150,20 +152,13 @@ def _build(rt: Runtime, scenario: Scenario, spec: DriverSpec) -> None:
 
 
 def _set_up_region(
-    scenario: Scenario,
-    mm: Mm,
-    driver: V6,
-    partition: MshvPartition,
-    gfn: int,
-    size: int,
-    flags: tuple[str, ...],
+    mm: Mm, driver: V6, partition: MshvPartition, region: Region, uaddr: int
 ) -> None:
-    uaddr = scenario.addresses.address(gfn, size >> PAGE_SHIFT)
-    mm.add_vma(uaddr, size)
-    bits = 0
-    for flag in flags:
-        bits |= _FLAG_BITS[flag]
-    driver.setup_region(partition, MshvUserMemRegion(size, gfn, uaddr, bits))
+    mm.add_vma(uaddr, region.size)
+    flags = 0
+    for flag in region.flags:
+        flags |= _FLAG_BITS[flag]
+    driver.setup_region(partition, MshvUserMemRegion(region.size, region.gfn, uaddr, flags))
 
 
 def _start(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from inspect import CO_COROUTINE
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -30,6 +31,9 @@ def _is_seat(frame: FrameType) -> bool:
 
 
 def _shown(frame: FrameType) -> bool:
+    # Of the models only coroutines: they are the functions that a kernel developer knows.
+    if not frame.f_code.co_flags & CO_COROUTINE or frame.f_code.co_name.startswith("_"):
+        return False
     return not frame.f_globals.get("__name__", "").startswith(_HIDDEN)
 
 
