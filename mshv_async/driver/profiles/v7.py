@@ -150,6 +150,12 @@ class V7(RegionRefcount):
             self.page_pin_release([(page.pfn, page.pfn + hi - lo) for lo, hi, page in runs])
         region.pages.clear(page_offset, page_offset + page_count)
 
+    def setup_region(self, partition: MshvPartition, mem: MshvUserMemRegion) -> MshvMemRegion:
+        """As v6, with the type of a region whose notifier is live."""
+        region = super().setup_region(partition, mem)
+        region.mreg_type = RegionType.MOVABLE
+        return region
+
     # -- chunks ----------------------------------------------------------------------------
 
     async def region_process_range(
