@@ -159,7 +159,8 @@ class HostMemory(Shared):
         hi = pfn_lo + n
         for a, b, state in self.frames.runs(pfn_lo, hi):
             self.frames.set(a, b, FrameState(Token(state.gen.n + 1)))
-        self.contents.clear(pfn_lo, hi)
+        if self.contents:
+            self.contents.clear(pfn_lo, hi)
         self.free.set(pfn_lo, hi, True)
         self.nr_free += n
         probe("frame.free", self, pfn_lo, hi)
@@ -197,14 +198,14 @@ class HostMemory(Shared):
         """Count a mapping of ``n`` frames at ``vpn`` and on; it holds their allocation's ref."""
         hi = pfn_lo + n
         for a, b, s in self.frames.runs(pfn_lo, hi):
-            self.frames.set(a, b, s._replace(maps=s.maps + 1))
+            self.frames.set(a, b, FrameState(s.gen, s.refs, s.maps + 1, s.pins, s.lazyfree))
         self.rmap.set(pfn_lo, hi, Mapping(mm, vpn))
 
     def remove_rmap(self, pfn_lo: int, n: int) -> None:
         """Uncount a mapping; its reference stays until the page is released."""
         hi = pfn_lo + n
         for a, b, s in self.frames.runs(pfn_lo, hi):
-            self.frames.set(a, b, s._replace(maps=s.maps - 1))
+            self.frames.set(a, b, FrameState(s.gen, s.refs, s.maps - 1, s.pins, s.lazyfree))
         self.rmap.clear(pfn_lo, hi)
 
     def set_lazyfree(self, pfn_lo: int, n: int, lazyfree: bool) -> None:
