@@ -101,7 +101,7 @@ class HypercallHelpers(DriverBase):
         flags = MAP_READABLE | MAP_WRITABLE | MAP_NOT_CACHED
         return await self.hv_do_map_gpa_hcall(partition_id, gfn, numpages, flags, None, mmio_spa)
 
-    async def hv_do_map_gpa_hcall(  # noqa: PLR0917 - C's parameters
+    async def hv_do_map_gpa_hcall(
         self,
         partition_id: int,
         gfn: int,
@@ -123,7 +123,7 @@ class HypercallHelpers(DriverBase):
             await self.hv_call_unmap_gpa_pages(partition_id, gfn, done, unmap_flags)
         return ret
 
-    async def hv_map_gpa_batches(  # noqa: PLR0917 - C's parameters
+    async def hv_map_gpa_batches(
         self,
         partition_id: int,
         gfn: int,

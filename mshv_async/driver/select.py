@@ -151,8 +151,12 @@ def functions_of(variant: Variant) -> set[str]:
     found: set[str] = set()
     for cls in variant.cls.__mro__:
         if cls.__module__.startswith("mshv_async.driver.patches.") and _own(cls, variant.cls):
-            found.update(n for n, v in vars(cls).items() if callable(v) and hasattr(V6, n))
+            found.update(n for n, v in vars(cls).items() if callable(v) and _known(n))
     return found - FACTORIES
+
+
+def _known(function: str) -> bool:
+    return any(hasattr(profile, function) for profile in PROFILES.values())
 
 
 def _own(cls: type, of: type) -> bool:

@@ -28,9 +28,7 @@ class Case:
 
     def play(self, driver: str) -> tuple[Machine, str]:
         machine = Machine(driver, guests=self.guests, regions=self.regions)
-        rt = machine.play(
-            self.programs, strategy=Planted(self.plan), injections=self.injections
-        )
+        rt = machine.play(self.programs, strategy=Planted(self.plan), injections=self.injections)
         return machine, verdict(rt)
 
 
@@ -131,9 +129,7 @@ def test_the_patch_mends_it(case, driver):
 
 def test_a07_a_quiet_refusal_does_not_warn():
     """A08: the refusal is legal, so a host that panics on warnings must survive it."""
-    machine = Machine(
-        "fix1+quiet-trylock-failure", guests=A07.guests, regions=A07.regions
-    )
+    machine = Machine("fix1+quiet-trylock-failure", guests=A07.guests, regions=A07.regions)
     rt = machine.play(A07.programs, strategy=Planted(A07.plan))
     assert rt.warnings == {}
     loud = Machine("fix1", guests=A07.guests, regions=A07.regions)
@@ -141,6 +137,7 @@ def test_a07_a_quiet_refusal_does_not_warn():
 
 
 # -- D05: what the VMM gets, not what crashes --------------------------------------------------
+
 
 def touch_during_map(driver: str, before: str) -> list[int]:
     """Let a VP touch the page when it is NO_ACCESS already and the ioctl stands at ``before``."""
@@ -213,8 +210,8 @@ def test_d08_a_map_around_a_region(driver, ret):
 
 
 @pytest.mark.parametrize("driver", ["v6", "v7", "v9", "fix1", "v6+interval-overlap"])
-@pytest.mark.parametrize("line", ["map 0x201 8KiB uaddr=0x50000000", "map 0x1ff 8KiB uaddr=0x50000000"])
+@pytest.mark.parametrize("line", ["map 0x201 8KiB", "map 0x1ff 8KiB"])
 def test_d08_partial_overlap_is_always_refused(driver, line):
     machine = Machine(driver, regions=[argument(GFN, 2)])
-    machine.play({"vmm": [line]})
+    machine.play({"vmm": [f"{line} uaddr=0x50000000"]})
     assert machine.ioctls == [("map_user_memory", -17)]

@@ -45,8 +45,10 @@ def test_map_then_unmap_leaves_nothing_accessible(driver):
 @pytest.mark.parametrize("driver", PROFILES)
 def test_discarded_page_is_faulted_in_again_as_zero(driver):
     machine = Machine(driver, guests=[touches(write(GFN, "a"))], regions=[argument()])
-    assert verdict(machine.play({"host": ["sleep 5000000", "madvise dontneed 0x200 1"]},
-                                mode="timed")) == "clean"
+    assert (
+        verdict(machine.play({"host": ["sleep 5000000", "madvise dontneed 0x200 1"]}, mode="timed"))
+        == "clean"
+    )
     region = machine.regions()[0]
     assert region.pages.get(0) is None
     assert region.pages.get(1) is not None
@@ -64,9 +66,7 @@ def test_random_schedules_of_faults_and_discards_are_clean(driver, seed):
         swap_pages=16,
     )
     host = ["repeat 3 madvise dontneed 0x200 2"]
-    rt = machine.play(
-        {"host": host, "reclaimer": ["reclaim 0x200 2"]}, strategy=RandomWalk(seed)
-    )
+    rt = machine.play({"host": host, "reclaimer": ["reclaim 0x200 2"]}, strategy=RandomWalk(seed))
     assert verdict(rt) == "clean"
     assert machine.unhandled == []
     assert len(machine.accesses) == 4
