@@ -27,7 +27,7 @@ class ScenarioError(ValueError):
         self.allowed = allowed
 
 
-class Misfit(ValueError):  # noqa: N818 - half an error: the reader adds file and key
+class Misfit(ValueError):
     """A value that does not fit, before the file and key are known."""
 
     def __init__(self, found: str, allowed: str) -> None:
