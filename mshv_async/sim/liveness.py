@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mshv_async.sim import verdicts
+from mshv_async.sim.thread import START
 
 if TYPE_CHECKING:
     from mshv_async.sim.runtime import Runtime
@@ -56,16 +57,21 @@ def own_bound(rt: Runtime, thread: Thread) -> None:
     if not rt.fair:  # a timed run is fair already, and gets the same second chance
         _turn_fair(rt)
     else:
-        rt.finish(verdicts.livelock(rt, thread))
+        _no_progress(rt, thread)
 
 
 def others_bound(rt: Runtime) -> None:
-    """Judge threads that wait while the others step; called every few hundred steps."""
+    """Judge threads that wait while the others step; called every few hundred steps.
+
+    A thread that was not let begin has no operation yet, but is owed its first step all the same:
+    else one that runs for ever and comes first would never let the execution end.
+    """
     if rt.mode == "realtime":
         return
     for thread in rt.live:
         ledger = thread.ledger
-        if not ledger.owes:
+        unborn = thread.op is START and not thread.daemon and not thread.forever
+        if not ledger.owes and not unborn:
             continue
         thread.waited = thread.waited or thread.enabled
         if rt.steps - ledger.mark <= limit_steps(rt, thread) * len(rt.live):
@@ -73,11 +79,23 @@ def others_bound(rt: Runtime) -> None:
         if not rt.fair:
             _turn_fair(rt)
             return
-        if ledger.own_steps > QUANTUM_STEPS:
-            rt.finish(verdicts.livelock(rt, thread))
-        else:
-            rt.finish(verdicts.starved(rt, thread, came=thread.waited))
+        _no_progress(rt, thread)
         return
+
+
+def _no_progress(rt: Runtime, thread: Thread) -> None:
+    """End the execution: fairly scheduled for a whole bound, the operation did not end.
+
+    Livelock if its threads stepped; but if all they did was to stand at the same wait, be woken
+    and wait again, what it waits for came and went: starvation.
+    """
+    op = thread.op
+    serving = {t.tid for t in rt.live if t.ledger is thread.ledger}
+    steps = [o for tid, o in rt.trace[rt.fair_since :] if tid in serving]
+    if op.guard is None or any(o.label != op.label or o.obj is not op.obj for o in steps):
+        rt.finish(verdicts.livelock(rt, thread))
+    else:
+        rt.finish(verdicts.starved(rt, thread, came=bool(steps) or thread.waited))
 
 
 def _turn_fair(rt: Runtime) -> None:
