@@ -93,7 +93,7 @@ def records(rt: Runtime) -> list[Record]:
                 hi=op.hi,
                 write=op.write,
                 preempted=step in preempted,
-                decision=tuple(choice) if choice is not None else None,
+                decision=(choice.label, choice.value, choice.bound) if choice else None,
             )
         )
     found.extend(_note(note, timed=timed) for note in notes[at:])
@@ -142,6 +142,6 @@ def run_result(
             seed=seed,
             package_version=package_version(),
         ),
-        records=records(rt) if keep else (),
+        records=records(rt) if keep or found is not None else (),
         finding=log_finding(rt),
     )

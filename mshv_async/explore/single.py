@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mshv_async.driver import DriverSpec, resolve_driver
 from mshv_async.explore.playing import Subject, run_result
-from mshv_async.explore.repro import Repro, ReproError, check_trust
+from mshv_async.explore.repro import Repro, check_trust
 from mshv_async.explore.results import CLEAN, ReplayResult, RunResult
 from mshv_async.scenario import Scenario
 from mshv_async.sim import Decision, run_on_stage
@@ -34,16 +34,8 @@ def run_scenario(
 
 
 def subject_of(repro: Repro) -> Subject:
-    """Rebuild scenario and driver from a repro alone. Raises ReproError where they do not fit."""
-    with tempfile.TemporaryDirectory(prefix="mshv-async-") as folder:
-        base = Path(folder)
-        for name, text in repro.files.items():
-            path = (base / name).resolve()
-            if not path.is_relative_to(base.resolve()):
-                raise ReproError(f"repro: file name {name!r} leaves its folder")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
-        scenario = Scenario.parse(repro.scenario, repro.scenario_name, base)
+    """Rebuild scenario and driver from a repro alone. Raises ScenarioError, DriverError."""
+    scenario = Scenario.parse(repro.scenario, repro.scenario_name, files=repro.files)
     return Subject(scenario, _driver_of(repro))
 
 
@@ -102,8 +94,3 @@ def _result_departure(repro: Repro, rt: Runtime) -> str | None:
     if digest(rt) != repro.digest:
         return f"departs at step {rt.steps}: the same steps, but another digest (decisions differ)"
     return None
-
-
-def any_driver(driver: Any) -> DriverSpec:
-    """Return the spec of a driver given by name or as a class."""
-    return driver if isinstance(driver, DriverSpec) else resolve_driver(driver)

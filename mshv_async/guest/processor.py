@@ -78,7 +78,10 @@ class GuestProcessor(Shared):
             forever=self.source.forever,
             kind="guest",
             for_thread=vp_thread,
+            first=self._declared(self.source.at(0)),
         )
+        if not self.source.forever:
+            thread.owes_progress(1)
         self.vp.guest = thread
         return thread
 
@@ -97,8 +100,6 @@ class GuestProcessor(Shared):
     async def run(self) -> None:
         """Execute the program, then halt whenever the virtual processor runs."""
         thread = current()
-        if not self.source.forever:
-            thread.owes_progress(1)
         while True:
             closing = self.source.forever and thread.rt.closing and not self.issued
             position = self.position

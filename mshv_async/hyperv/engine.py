@@ -83,7 +83,11 @@ class HypercallEngine:
             lp = LogicalProcessor(caller)
             self.hv.processors[caller.name] = lp
             lp.worker = caller.rt.spawn(
-                lp.name, Worker(self.hv, lp).serve, daemon=True, for_thread=caller
+                lp.name,
+                Worker(self.hv, lp).serve,
+                daemon=True,
+                for_thread=caller,
+                first=lp.requests.receiving,
             )
         lp.server = lp.worker
         return lp

@@ -120,7 +120,7 @@ def _build(rt: Runtime, scenario: Scenario, spec: DriverSpec) -> None:
     mm = Mm(host, "mm0")
     scheduler = SchedulerType.ROOT
     if scenario.hypervisor.scheduler != "root":
-        scheduler = SchedulerType.CLASSIC
+        scheduler = SchedulerType.CLASSIC_LP
     hv = Hypervisor(
         scheduler=scheduler,
         grain=Grain(named_gfns(scenario), exact=scenario.hypervisor.reps == "exact"),

@@ -30,7 +30,7 @@ class Mailbox(Shared, Generic[M]):
         self.capacity = capacity
         self.messages: tuple[M, ...] = ()
         self.receiver: Thread | None = None
-        self._receive = Op("mailbox.receive", self, guard=self._has_some, kind=SLEEP)
+        self._receive = Op("mailbox.receive", self, guard=self._has_some, kind=SLEEP, idle=True)
         self._send = Op(
             "mailbox.send", self, guard=self._has_room, holders=self._receivers, kind=SLEEP
         )
@@ -51,12 +51,22 @@ class Mailbox(Shared, Generic[M]):
         thread = current()
         if thread.rt.arrive(thread, self._send):
             await park(thread.parker)  # type: ignore[arg-type]
-        self.messages = (*self.messages, message)
+        self._put(message)
 
     def post(self, message: M) -> None:
         """Put a message without a scheduling point: for channels that one thread alone feeds."""
         assert len(self.messages) < self.capacity, f"{self.name} overflows"
+        self._put(message)
+
+    def _put(self, message: M) -> None:
         self.messages = (*self.messages, message)
+        if self.receiver is not None and self.receiver.asleep:
+            self.receiver.rt.rouse(self.receiver)
+
+    @property
+    def receiving(self) -> Op:
+        """What a thread declares that begins by receiving."""
+        return self._receive
 
     async def receive(self) -> M:
         """Take the first message, waiting for one."""

@@ -34,13 +34,16 @@ class Op:
     """One declared operation; immutable, and shared between steps where nothing varies.
 
     ``guard(thread)`` says whether the operation can happen now; ``holders()`` names the threads
-    that can make it true (``None``: unknown). ``wait`` tells which signals end the wait.
+    that can make it true (``None``: unknown). ``wait`` tells which signals end the wait. ``idle``:
+    while the guard is false nobody need look at it, for whoever makes it true calls
+    :meth:`~mshv_async.sim.runtime.Runtime.rouse`.
     """
 
     __slots__ = (
         "guard",
         "hi",
         "holders",
+        "idle",
         "interruptible",
         "kind",
         "label",
@@ -65,6 +68,7 @@ class Op:
         wait: str = UNINTERRUPTIBLE,
         yields: bool = False,
         timed: bool = False,
+        idle: bool = False,
     ) -> None:
         self.label = label
         self.obj = obj
@@ -78,6 +82,7 @@ class Op:
         self.interruptible = wait != UNINTERRUPTIBLE
         self.yields = yields
         self.timed = timed
+        self.idle = idle
 
     @property
     def object_name(self) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import heapq
 import random
+from bisect import insort
+from operator import attrgetter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from mshv_async.sim.loop import SimLoop
     from mshv_async.sim.strategies import Strategy
 
-TIMER = Op("timer.fire")
+_tid = attrgetter("tid")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,16 +126,22 @@ class Runtime:
         forever: bool = False,
         kind: str = "",
         for_thread: Thread | None = None,
+        first: Op | None = None,
     ) -> Thread:
         """Create a thread, at set-up or while running; it starts when it is first chosen.
 
         ``daemon``: the execution does not wait for it. ``for_thread``: it works for that thread,
-        so that its steps count towards that thread's progress.
+        so that its steps count towards that thread's progress. ``first``: the operation that its
+        body begins with; without it, starting is a step of its own.
         """
         thread = Thread(self, len(self.all_threads), name, body)
         thread.daemon = daemon
         thread.forever = forever
         thread.kind = kind
+        if first is not None:
+            thread.op = first
+            thread.first = True
+        thread.ledger.mark = self.steps
         if for_thread is not None:
             thread.ledger = for_thread.ledger
         running = current_or_none()
@@ -171,6 +179,8 @@ class Runtime:
             raise SimulationEnded
         if op.kind is SLEEP and (thread.spins or thread.irqs_off or thread.nonblock_depth):
             verdicts.sleep_in_atomic(self, thread, op)
+        if thread.first:
+            return self._arrive_first(thread, op)
         thread.op = op
         if self.suspended:
             return self._decide_later(thread, thread)
@@ -184,6 +194,24 @@ class Runtime:
         assert self.loop is not None
         self.loop.next_parker = nxt.parker
         return True
+
+    def _arrive_first(self, thread: Thread, op: Op) -> bool:
+        assert op.line() == thread.op.line(), "the body does not begin as it was declared"
+        thread.first = False
+        thread.op = op
+        return False
+
+    def _put_to_sleep(self, thread: Thread) -> None:
+        if not thread.asleep:
+            thread.asleep = True
+            thread.ready_ns = -1
+            self.live.remove(thread)
+
+    def rouse(self, thread: Thread) -> None:
+        """Look at an idle thread again, because its guard holds now."""
+        if thread.asleep:
+            thread.asleep = False
+            insort(self.live, thread, key=_tid)
 
     def _decide_later(self, cur: Thread | None, stepped: Thread) -> bool:
         assert self.loop is not None
@@ -214,9 +242,12 @@ class Runtime:
                 if (g := t.op.guard) is None or g(t) or (t.op.interruptible and t.fatal_pending)
             ]
             if cur is not None and cur.op.guard is not None and cur not in enabled:
-                waitfor.check_cycle(self, cur)
-                if self.ended:
-                    return None
+                if cur.op.idle:
+                    self._put_to_sleep(cur)
+                elif cur.op.holders is not None:
+                    waitfor.check_cycle(self, cur)
+                    if self.ended:
+                        return None
             if not enabled or (self.closing and self._drained(enabled)):
                 self._nothing_left(enabled)
                 return None

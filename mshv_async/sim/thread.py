@@ -58,8 +58,8 @@ class Parker:
     def resume(self) -> None:
         """Run the waiting task until it waits again. Called by the loop only."""
         wake, context = self.wake, self.context
-        assert wake is not None
-        assert context is not None
+        if wake is None or context is None:
+            return  # a cancellation came first
         self.wake = None
         context.run(wake, self)
 
@@ -104,12 +104,14 @@ class Thread:
     """One schedulable thread of a runtime."""
 
     __slots__ = (
+        "asleep",
         "body",
         "clock_ns",
         "coro",
         "daemon",
         "fatal_pending",
         "finished",
+        "first",
         "forever",
         "frames",
         "held",
@@ -143,6 +145,8 @@ class Thread:
         self.coro: Coroutine[Any, Any, Any] | None = None
         self.parker: Parker | None = None
         self.op: Op = START
+        self.first = False  # the operation was declared at creation and is not yet arrived at
+        self.asleep = False  # idle, and so not in the runtime's list of live threads
         self.kind = ""
         self.daemon = False
         self.forever = False
