@@ -15,6 +15,7 @@ from mshv_async.log.record import (
     RunHeader,
     StepRecord,
 )
+from mshv_async.scenario.modelled import check_modelled
 from mshv_async.scenario.world import build_runtime
 from mshv_async.sim.digest import digest
 
@@ -41,6 +42,10 @@ class Subject:
     scenario: Scenario
     driver: DriverSpec
     checking: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse, with ScenarioError, what the model does not have."""
+        check_modelled(self.scenario)
 
     async def play(
         self,

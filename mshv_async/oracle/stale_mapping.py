@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mshv_async.oracle.observed import ALL_GFNS, PAGE_SHIFT, Observed, gfns_behind
-from mshv_async.sim import name_of
+from mshv_async.sim import Place, name_of
 
 if TYPE_CHECKING:
     from mshv_async.host import HostMemory, MmuNotifierRange
     from mshv_async.hyperv import HvPartition
-    from mshv_async.sim.faults import Place
 
 
 class StaleMapping:
@@ -37,10 +36,10 @@ class StaleMapping:
 
     def on_callback(self, mni: Any, range: MmuNotifierRange, ok: bool) -> None:
         """Remember which brackets a subscriber could not serve."""
-        del mni
         if not ok:
             self.refused = [*self.refused, range]
-            self.failure = self.world.rt.place()
+            here = self.world.rt.place()
+            self.failure = Place(here.thread, here.step, (mni.ops.__name__, *here.functions))
 
     def on_start(self, range: MmuNotifierRange, ret: int) -> None:
         """Judge the whole range, now that every callback said that it is clean."""

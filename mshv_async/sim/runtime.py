@@ -144,6 +144,7 @@ class Runtime:
         thread.ledger.mark = self.steps
         if for_thread is not None:
             thread.ledger = for_thread.ledger
+            thread.serves = for_thread
         running = current_or_none()
         thread.clock_ns = running.clock_ns if running is not None and running.rt is self else 0
         self.all_threads.append(thread)
@@ -438,6 +439,9 @@ class Runtime:
             return Place("setup", 0, ())
         frames = stack_of(thread, current_or_none()) if frames is None else frames
         driver = [f.function for f in frames if self.is_driver(f.module)]
+        if not driver and thread.serves is not None:
+            served = stack_of(thread.serves, None)
+            driver = [f.function for f in served if self.is_driver(f.module)]
         rest = [f.function for f in frames if not self.is_driver(f.module)]
         return Place(thread.name, self.steps, (*driver, *rest))
 

@@ -127,6 +127,7 @@ class Thread:
         "ready_ns",
         "resumes_at_ns",
         "rt",
+        "serves",
         "spins",
         "tid",
         "timer_fired",
@@ -158,6 +159,7 @@ class Thread:
         self.fatal_pending = False
         self.mm: Any = None
         self.ledger = Ledger()
+        self.serves: Thread | None = None  # whose work it does
         self.frames: list[str] = []
         self.woken = False
         self.waited = False

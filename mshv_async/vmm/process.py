@@ -90,7 +90,7 @@ class VmmProcess(Shared):
         await self._provide_vma(uaddr, size)
         flags = sum(_FLAGS[flag] for flag in op.flags)
         mem = MshvUserMemRegion(size, op.gfn, uaddr, flags)
-        self.known[op.gfn] = mem
+        self.known = {**self.known, op.gfn: mem}
         return await self._set_guest_memory("map_user_memory", mem)
 
     async def unmap(self, op: Operation) -> int:
