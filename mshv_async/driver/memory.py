@@ -24,12 +24,13 @@ from mshv_async.host import (
     pin_user_pages_fast,
     vma_lookup,
 )
-from mshv_async.hyperv import MAP_NO_ACCESS
+from mshv_async.hyperv import MAP_NO_ACCESS, MAP_PERMISSIONS_MASK, RAM, SlatEntry
 from mshv_async.sim import current
 
 if TYPE_CHECKING:
     from mshv_async.driver.abi import MshvUserMemRegion
     from mshv_async.driver.structures import MshvMemRegion, MshvPartition
+    from mshv_async.hyperv import HvPartition
 
 
 class MemoryIoctl(FaultPath):
@@ -156,12 +157,22 @@ class MemoryIoctl(FaultPath):
     def setup_region(self, partition: MshvPartition, mem: MshvUserMemRegion) -> MshvMemRegion:
         """Build at once what ``map_user_memory`` leaves behind for anonymous memory.
 
-        For any size: one notifier, one run of NO_ACCESS entries, one list entry.
+        For any size: one notifier, one run of NO_ACCESS entries, one list entry. Without MMU
+        notifiers its pages are pinned and mapped, each of them.
         """
         region = self.new_region(mem.guest_pfn)
         fill_region(region, mem)
         region.is_ram = True
         region.partition = partition
+        if self.mmu_notifier:
+            self.setup_movable(partition, region)
+        else:
+            self.setup_pinned(partition, region)
+        partition.pt_mem_regions.add_head(region)
+        return region
+
+    def setup_movable(self, partition: MshvPartition, region: MshvMemRegion) -> None:
+        """Register the notifier, and make all pages inaccessible."""
         region.mutex.init()
         insert_direct(
             region.mni,
@@ -170,11 +181,27 @@ class MemoryIoctl(FaultPath):
             u64_shl(region.nr_pages, HV_HYP_PAGE_SHIFT),
             self.region_interval_invalidate,
         )
+        self.hv_partition_of(partition).no_access_direct(region.start_gfn, region.nr_pages)
+
+    def setup_pinned(self, partition: MshvPartition, region: MshvMemRegion) -> None:
+        """Pin, record and map all pages; the region's addresses have a VMA."""
+        mm = partition.pt_mm
+        hv_partition = self.hv_partition_of(partition)
+        rights = region.hv_map_flags & MAP_PERMISSIONS_MASK
+        first = region.start_uaddr >> HV_HYP_PAGE_SHIFT
+        mm.populate(region.start_uaddr, region.nr_pages)
+        for lo, hi, pte in mm.ptes.runs(first, first + region.nr_pages):
+            mm.host.pin(pte.pfn, hi - lo)
+            region.pages.set(lo - first, hi - first, Page(pte.pfn))
+            entry = SlatEntry(RAM, pte.pfn, rights)
+            hv_partition.map_direct(region.start_gfn + lo - first, hi - lo, entry)
+        region.range_pinned = True
+
+    def hv_partition_of(self, partition: MshvPartition) -> HvPartition:
+        """Return the hypervisor's side of a partition that exists."""
         hv_partition = self.hv.partition(partition.pt_id)
         assert hv_partition is not None
-        hv_partition.no_access_direct(region.start_gfn, region.nr_pages)
-        partition.pt_mem_regions.add_head(region)
-        return region
+        return hv_partition
 
 
 def is_exactly(region: MshvMemRegion, mem: MshvUserMemRegion) -> bool:

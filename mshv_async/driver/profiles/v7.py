@@ -151,9 +151,9 @@ class V7(RegionRefcount):
         region.pages.clear(page_offset, page_offset + page_count)
 
     def setup_region(self, partition: MshvPartition, mem: MshvUserMemRegion) -> MshvMemRegion:
-        """As v6, with the type of a region whose notifier is live."""
+        """As v6, with the region's type."""
         region = super().setup_region(partition, mem)
-        region.mreg_type = RegionType.MOVABLE
+        region.mreg_type = RegionType.MOVABLE if self.mmu_notifier else RegionType.PINNED
         return region
 
     # -- chunks ----------------------------------------------------------------------------
