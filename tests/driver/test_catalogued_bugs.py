@@ -215,3 +215,21 @@ def test_d08_partial_overlap_is_always_refused(driver, line):
     machine = Machine(driver, regions=[argument(GFN, 2)])
     machine.play({"vmm": [f"{line} uaddr=0x50000000"]})
     assert machine.ioctls == [("map_user_memory", -17)]
+
+
+# -- C02: what a killed thread still does ----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("driver", "walks"),
+    [("v6", 2), ("fix1", 2), ("v6+killable-retry", 1), ("fix1+killable-retry", 1)],
+)
+def test_c02_a_killed_thread_does_not_fault_again(driver, walks):
+    """An invalidation makes the fault start over; the signal came before that."""
+    machine = Machine(driver, guests=[touches(write(GFN))], regions=[argument()])
+    plan = [("vp0", "hmm.walk"), ("vp0", "mutex.lock"), ("host", None), ("vmm", None)]
+    machine.mm.populate(argument().userspace_addr, 2)
+    rt = machine.play({"host": ["madvise free 0x200 1"], "vmm": ["kill"]}, strategy=Planted(plan))
+    assert verdict(rt) == "clean"
+    assert rt.warnings == {}
+    assert sum(op.label == "hmm.walk" for _, op in rt.trace) == walks
