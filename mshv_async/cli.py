@@ -118,6 +118,9 @@ def explore(
     keep_going: Annotated[
         bool, typer.Option("--keep-going", help="Use the whole budget; do not stop at a finding.")
     ] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Check the model itself too, and count its states.")
+    ] = False,
     out: Annotated[
         Path | None,
         typer.Option("--out", metavar="DIR", help="Default: a dated folder in mshv-async-runs/."),
@@ -127,6 +130,7 @@ def explore(
     """Explore many interleavings of a scenario."""
     from mshv_async.driver import resolve_driver
     from mshv_async.explore.campaign import explore_sync
+    from mshv_async.explore.checking import ModelChecks
     from mshv_async.explore.catalogue import check_strategy
     from mshv_async.explore.outcome import campaign_outcome
     from mshv_async.explore.saving import output_folder, save_campaign, save_outcome
@@ -149,6 +153,7 @@ def explore(
             workers=workers,
             keep_going=keep_going,
             progress=progress,
+            checks=ModelChecks() if check else None,
         )
     repros = save_campaign(folder, campaign)
     outcome = campaign_outcome(

@@ -119,12 +119,10 @@ class Campaign:
         tally = self.tally
         for number in range(schedules):
             if not self.strategy.begin(number):
-                tally.exhausted = True
+                tally.exhausted = self.strategy.exhaustive
                 break
             checkers = self.checks.for_execution() if self.checks is not None else ()
-            rt = await self.subject.play(
-                stage, self.strategy, seed=self.seed, checkers=checkers
-            )
+            rt = await self.subject.play(stage, self.strategy, seed=self.seed, checkers=checkers)
             self._count(rt)
             if self.checks is not None:
                 await self.checks.judge(self.subject, stage, rt, checkers)
@@ -138,7 +136,7 @@ class Campaign:
                 break
         else:
             # The budget may end exactly where the tree does.
-            tally.exhausted = not self.strategy.begin(schedules)
+            tally.exhausted = self.strategy.exhaustive and not self.strategy.begin(schedules)
         if tally.cut:
             tally.exhausted = False
 
@@ -214,6 +212,7 @@ class Campaign:
             seconds=seconds,
             exhausted=tally.exhausted,
             states=len(self.checks.states) if self.checks is not None else None,
+            complaints=self.checks.complaints() if self.checks is not None else None,
             findings=findings,
             predicted=_predicted(tally.lock_order, findings),
             warnings=tally.warnings,

@@ -110,7 +110,9 @@ def _note(note: tuple[int, int, str, dict[str, object]], *, timed: bool) -> Note
     fields = dict(fields)
     event = str(fields.pop("event"))
     kept = {k: v if isinstance(v, int | str | bool) else str(v) for k, v in fields.items()}
-    return NoteRecord(step=step, t_ns=t_ns if timed else None, actor=actor, event=event, fields=kept)
+    return NoteRecord(
+        step=step, t_ns=t_ns if timed else None, actor=actor, event=event, fields=kept
+    )
 
 
 def log_finding(rt: Runtime) -> Finding | None:
@@ -128,9 +130,7 @@ def log_finding(rt: Runtime) -> Finding | None:
     )
 
 
-def run_result(
-    subject: Subject, rt: Runtime, strategy: str, seed: int, *, keep: bool
-) -> RunResult:
+def run_result(subject: Subject, rt: Runtime, strategy: str, seed: int, *, keep: bool) -> RunResult:
     """Return what an execution came to."""
     found = rt.finding
     return RunResult(

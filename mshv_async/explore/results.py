@@ -53,7 +53,8 @@ class FoundFinding:
 class CampaignResult:
     """Many executions. `exhausted`: every schedule of the scope was run.
 
-    `states` are distinct states, None where they were not counted. `predicted` has a line for
+    `states` are distinct states, `complaints` those of the checks of the model (empty: silent),
+    both None where the checks did not run. `predicted` has a line for
     each lock-order inversion that no schedule closed. `warnings` counts WARN sites that fired.
     """
 
@@ -62,6 +63,7 @@ class CampaignResult:
     seconds: float
     exhausted: bool
     states: int | None = None
+    complaints: Sequence[str] | None = None
     findings: Sequence[FoundFinding] = ()
     predicted: Sequence[str] = ()
     warnings: Mapping[str, int] = field(default_factory=dict)

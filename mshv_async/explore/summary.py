@@ -42,6 +42,10 @@ def coverage_lines(outcome: Outcome) -> list[str]:
     lines = [f"{what}  seed {outcome.seed}", amount]
     if outcome.exhausted:
         lines.append("exhausted: every schedule of this scope was run")
+    if campaign.complaints is not None:
+        lines += [f"model: {complaint}" for complaint in campaign.complaints]
+        if not campaign.complaints:
+            lines.append("model: footprint, race and state-key checks are silent")
     if campaign.interrupted:
         lines.append("interrupted: this is what was found so far")
     lines += [f"warning: {site} ({_times(times)})" for site, times in outcome.warnings.items()]

@@ -134,7 +134,10 @@ class HostMemory(Shared):
         if may_sleep and self.nr_free - n < self.watermark:
             await reclaim_some(self, n + self.watermark - self.nr_free)
             await do(op)
-        return n <= self.nr_free
+        if n > self.nr_free:
+            probe("page.alloc_failed", self, site)
+            return False
+        return True
 
     def take(self, n: int) -> Runs | None:
         """Allocate frames, lowest first, without a point; None if there are not so many."""

@@ -79,6 +79,7 @@ def _make_lazyfree(mm: Mm, lo: int, hi: int, pte: Pte) -> None:
     elif pte.state is PRESENT:
         mm.host.set_lazyfree(pte.pfn, hi - lo, lazyfree=True)
         mm.ptes.set(lo, hi, Pte(PRESENT, pte.pfn, pte.write, False))
+        probe("pte.lazyfree", mm, lo, hi)
     else:
         return
     probe("pte.change", mm, lo, hi)

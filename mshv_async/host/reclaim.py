@@ -183,7 +183,7 @@ def _replace_run(mm: Mm, lo: int, hi: int, pte: Pte, slot: int | None) -> None:
     host.remove_rmap(pte.pfn, n)
     if slot is None:
         mm.ptes.clear(lo, hi)
-        probe("pte.discard", mm, lo, hi)
+        probe("pte.drop", mm, lo, hi)
     else:
         for a, b, tag in host.contents.runs(pte.pfn, pte.pfn + n):
             host.swap.contents.set(slot + a - pte.pfn, slot + b - pte.pfn, tag)

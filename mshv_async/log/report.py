@@ -28,7 +28,12 @@ def report(
     `command` replays it. Without `steps` there are no columns. Only the columns keep to `width`:
     titles, commands and stacks are for copying and are never cut.
     """
-    shown = columns(steps, keep=threads_of(finding), important=important, width=width)
+    shown = columns(
+        [*steps, *_outcome(finding, steps)],
+        keep=threads_of(finding),
+        important=important,
+        width=width,
+    )
     blocks = [
         [title_line(finding.verdict, finding.title)],
         [f"replay: {command}"] if command else [],
@@ -38,6 +43,18 @@ def report(
         stack_lines(finding),
     ]
     return "\n\n".join("\n".join(block) for block in blocks if block)
+
+
+def _outcome(finding: Finding, steps: Sequence[StepRecord]) -> list[StepRecord]:
+    """Return what it came to as a last entry in the column of the thread that met it."""
+    if not steps or not finding.threads:
+        return []
+    last = steps[-1]
+    return [
+        StepRecord(
+            step=last.step, t_ns=last.t_ns, actor=finding.threads[0], label=f"!! {finding.verdict}"
+        )
+    ]
 
 
 def title_line(verdict: str, title: str) -> str:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mshv_async.oracle.observed import PAGE_SHIFT, Observed
 from mshv_async.sim import is_freed
+
+if TYPE_CHECKING:
+    from mshv_async.driver import MshvUserMemRegion
+    from mshv_async.sim import Thread
 
 
 class AtomicFailure:
@@ -16,20 +20,27 @@ class AtomicFailure:
 
     def __init__(self, world: Observed) -> None:
         self.world = world
+        self.before: dict[str, list[tuple[int, int]]] = {}  # by thread: gfns that had entries
+        world.rt.watch("ioctl.begin", self.on_begin)
         world.rt.watch("ioctl.return", self.on_return)
 
-    def on_return(self, thread: Any, name: str, ret: int, *args: Any) -> None:
+    def on_begin(self, thread: Thread, name: str, *args: Any) -> None:
+        """Remember what an earlier region left behind in the range."""
+        if name == "map_user_memory":
+            runs = self.world.hv_partition.slat.runs(*gfns_of(args[0]))
+            self.before[thread.name] = [(lo, hi) for lo, hi, _ in runs]
+
+    def on_return(self, thread: Thread, name: str, ret: int, *args: Any) -> None:
         """Look at the SLAT over the ioctl's range."""
-        del thread
         if name != "map_user_memory":
             return
-        lo = args[0].guest_pfn
-        hi = lo + (args[0].size >> PAGE_SHIFT)
-        for a, b, entry in self.world.hv_partition.slat.pieces(lo, hi):
+        before = self.before.pop(thread.name, [])
+        for a, b, entry in self.world.hv_partition.slat.pieces(*gfns_of(args[0])):
             if ret == 0 and entry is None:
                 self._violated(f"map succeeded, but gfns {a:#x}-{b:#x} have no entry", name)
                 return
-            if ret < 0 and entry is not None and not self._owned(a):
+            left_over = any(lo <= a and b <= hi for lo, hi in before)
+            if ret < 0 and entry is not None and not left_over and not self._owned(a):
                 self._violated(f"map failed ({ret}), but gfns {a:#x}-{b:#x} kept entries", name)
                 return
 
@@ -38,3 +49,8 @@ class AtomicFailure:
 
     def _violated(self, what: str, name: str) -> None:
         self.world.violated(self.name, (what,), functions=(name,))
+
+
+def gfns_of(mem: MshvUserMemRegion) -> tuple[int, int]:
+    """Return first and end gfn of an ioctl's argument."""
+    return mem.guest_pfn, mem.guest_pfn + (mem.size >> PAGE_SHIFT)

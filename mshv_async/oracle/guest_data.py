@@ -18,7 +18,8 @@ _WRITE = 1
 class GuestData:
     """Keeps what each page of the VMM should hold, and compares what the guest reads with it.
 
-    A page holds the tag of its last writer, 0 after its content was discarded. A guest write
+    A page holds the tag of its last writer, 0 after its content was discarded. What MADV_FREE
+    gave up is discarded by reclaim, but not once somebody wrote to the page again. A guest write
     counts if it went to the page that the VMM's entry names. Pages of pinned regions are their
     own truth and are not compared.
     """
@@ -29,26 +30,49 @@ class GuestData:
     def __init__(self, world: Observed) -> None:
         self.world = world
         self.content: dict[int, Tag | int] = {}  # by vpn; absent: 0
+        self.given_up: dict[int, bool] = {}  # by vpn: freed lazily, and not written since
         self.reads_checked = 0
         rt = world.rt
         rt.watch("page.store", self.on_store)
         rt.watch("pte.discard", self.on_discard)
+        rt.watch("pte.lazyfree", self.on_lazyfree)
+        rt.watch("pte.drop", self.on_drop)
         rt.watch("guest.access", self.on_access)
 
     def on_store(self, mm: Mm, vpn: int, tag: Tag) -> None:
         """The VMM wrote."""
         if mm is self.world.mm:
-            self.content[vpn] = tag
+            self._written(vpn, tag)
+
+    def _written(self, vpn: int, tag: Tag | int) -> None:
+        self.content[vpn] = tag
+        self.given_up.pop(vpn, None)
 
     def on_discard(self, mm: Mm, lo: int, hi: int) -> None:
         """The host dropped contents."""
-        if mm is not self.world.mm:
-            return
+        if mm is self.world.mm:
+            for vpn in self._known(lo, hi):
+                del self.content[vpn]
+                self.given_up.pop(vpn, None)
+
+    def on_lazyfree(self, mm: Mm, lo: int, hi: int) -> None:
+        """MADV_FREE: the host may drop the contents as long as nobody writes."""
+        if mm is self.world.mm:
+            for vpn in self._known(lo, hi):
+                self.given_up[vpn] = True
+
+    def on_drop(self, mm: Mm, lo: int, hi: int) -> None:
+        """Reclaim dropped contents without writing them to swap."""
+        if mm is self.world.mm:
+            for vpn in self._known(lo, hi):
+                if self.given_up.pop(vpn, False):
+                    del self.content[vpn]
+
+    def _known(self, lo: int, hi: int) -> list[int]:
+        """Return the pages of ``[lo, hi)`` that hold something."""
         if hi - lo <= len(self.content):
-            for vpn in range(lo, hi):
-                self.content.pop(vpn, None)
-        else:
-            self.content = {v: t for v, t in self.content.items() if not lo <= v < hi}
+            return [vpn for vpn in range(lo, hi) if vpn in self.content]
+        return [vpn for vpn in self.content if lo <= vpn < hi]
 
     def on_access(
         self, guest: Any, access: int, gfn: int, entry: SlatEntry, tag: Tag | int
@@ -63,7 +87,7 @@ class GuestData:
         if access == _WRITE:
             pte = self.world.mm.ptes.get(vpn)
             if pte is not None and pte.present and pte.pfn == entry.pfn:
-                self.content[vpn] = tag
+                self._written(vpn, tag)
             return
         self.reads_checked += 1
         expected = self.content.get(vpn, 0)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from mshv_async.oracle.atomic_failure import gfns_of
 from mshv_async.oracle.observed import ALL_GFNS, Observed, covers, vpn_of
-from mshv_async.sim import RangeMap, is_freed
+from mshv_async.sim import RangeMap, current, is_freed
 
 if TYPE_CHECKING:
     from mshv_async.driver import MshvMemRegion
@@ -42,6 +43,7 @@ class GuestKilled:
         self.world = world
         self.accesses: dict[int, _Access] = {}
         self.had: RangeMap[bool] = RangeMap("oracle.had")
+        self.short: dict[str, int] = {}  # by thread: allocations that failed for want of memory
         for lo, hi, _ in world.hv_partition.slat.runs(0, ALL_GFNS):
             self.had.set(lo, hi, True)
         rt = world.rt
@@ -50,6 +52,7 @@ class GuestKilled:
         rt.watch("guest.access", self.on_access)
         rt.watch("vma.change", self.on_vma)
         rt.watch("ioctl.begin", self.on_ioctl)
+        rt.watch("page.alloc_failed", self.on_alloc_failed)
         rt.watch("guest.unhandled", self.on_unhandled)
 
     def on_slat(self, partition: HvPartition, lo: int, hi: int) -> None:
@@ -74,8 +77,14 @@ class GuestKilled:
             access.legal = access.legal and self._permitted(access.kind, access.gfn)
 
     def on_ioctl(self, thread: Thread, name: str, *args: Any) -> None:
-        """The VMM begins to take the region away."""
+        """The VMM begins to take the region away, or to give the guest a new one.
+
+        What an earlier region left in the table does not yet let the guest use a new one.
+        """
         del thread
+        if name == "map_user_memory":
+            for gfn, end in self._unowned(*gfns_of(args[0])):
+                self.had.clear(gfn, end)
         if name != "unmap_user_memory":
             return
         for access in self.accesses.values():
@@ -103,16 +112,42 @@ class GuestKilled:
             objects=(f"gfn {access.gfn:#x}",),
         )
 
+    def on_alloc_failed(self, host: Any, site: str) -> None:
+        """The host has no page for somebody."""
+        del host, site
+        name = current().name
+        self.short[name] = self.short.get(name, 0) + 1
+
+    def _unowned(self, lo: int, hi: int) -> list[tuple[int, int]]:
+        """Return the parts of a range that no region holds that stays."""
+        edges = {lo, hi}
+        staying = [r for r in self.world.alive if not is_freed(r) and not self.world.is_leaving(r)]
+        for region in staying:
+            ends = (region.start_gfn, region.start_gfn + region.nr_pages)
+            edges |= {e for e in ends if lo < e < hi}
+        cuts = sorted(edges)
+        return [
+            (a, b)
+            for a, b in zip(cuts, cuts[1:], strict=False)
+            if not any(covers(r, a) for r in staying)
+        ]
+
     def _failures(self, index: int) -> int:
         fired = self.world.rt.injector.fired
         thread = self.world.vp_threads.get(index)
-        return fired.get(thread.name, 0) if thread is not None else 0
+        if thread is None:
+            return 0
+        return fired.get(thread.name, 0) + self.short.get(thread.name, 0)
 
     def _permitted(self, kind: int, gfn: int) -> bool:
         return any(self._allows(region, kind, gfn) for region in self.world.owners(gfn))
 
     def _allows(self, region: MshvMemRegion, kind: int, gfn: int) -> bool:
-        if is_freed(region) or region in self.world.leaving or not region.hv_map_flags & _RIGHT[kind]:
+        if (
+            is_freed(region)
+            or self.world.is_leaving(region)
+            or not region.hv_map_flags & _RIGHT[kind]
+        ):
             return False
         vma = self.world.mm.vmas.get(vpn_of(region, gfn))
         if vma is None or not vma.flags.isdisjoint(("IO", "PFNMAP")):

@@ -45,8 +45,7 @@ class NotifierSequence:
         subscriptions = self.world.mm.subscriptions
         if subscriptions is not None and range.mm is self.world.mm:
             self.collided = self.collided or any(
-                mni.first < range.end and range.start <= mni.last
-                for mni in subscriptions.itree
+                mni.first < range.end and range.start <= mni.last for mni in subscriptions.itree
             )
         self.world.rt.judge_later(self.judge)
 
@@ -85,7 +84,11 @@ class NotifierSequence:
         thread = current_or_none()
         mutex = mni.region.mutex
         # Insertion sets it too; then the subscription was not in the tree before this step.
-        if any(m is mni for m in self.subscribed) and thread is not None and mutex.owner is not thread:
+        if (
+            any(m is mni for m in self.subscribed)
+            and thread is not None
+            and mutex.owner is not thread
+        ):
             self._violated(f"{name_of(mni)}.seq set without {name_of(mutex)}")
 
     def judge(self) -> None:

@@ -44,9 +44,7 @@ class NotifierTree:
             a is b for a, b in zip(members, self.members, strict=True)
         )
         if seq.odd and seq == self.seq and not same:
-            self.world.violated(
-                self.name, (f"the tree changed while mm.seq stayed odd ({seq.n})",)
-            )
+            self.world.violated(self.name, (f"the tree changed while mm.seq stayed odd ({seq.n})",))
         self.seq, self.members = seq, members
 
     def on_remove(self, mni: Any) -> None:

@@ -27,9 +27,9 @@ ALL_GFNS = 1 << 52
 class Observed:
     """A world as the oracle sees it.
 
-    ``alive``: region objects from their allocation until they are freed. ``mapped``: those of
-    them whose map ioctl has returned and whose unmap ioctl has not begun; ``leaving``: whose
-    unmap ioctl has begun.
+    ``alive``: region objects from their allocation until they are freed. ``created``: those of
+    them whose map ioctl has returned and that no unmap ioctl has taken away, ``gone``: that one
+    has. ``unmapping``: unmap ioctls under way, by thread, with the gfn that each names.
     """
 
     rt: Runtime
@@ -39,13 +39,14 @@ class Observed:
     partition: MshvPartition
     vp_threads: dict[int, Thread] = field(default_factory=dict)
     alive: list[MshvMemRegion] = field(default_factory=list)
-    mapped: list[MshvMemRegion] = field(default_factory=list)
-    leaving: list[MshvMemRegion] = field(default_factory=list)
+    created: list[MshvMemRegion] = field(default_factory=list)
+    gone: list[MshvMemRegion] = field(default_factory=list)
+    unmapping: dict[str, int] = field(default_factory=dict)
 
     def begin(self) -> None:
         """Take stock after set-up, and follow the regions from then on."""
         self.alive = self.partition.pt_mem_regions.regions()
-        self.mapped = list(self.alive)
+        self.created = list(self.alive)
         self.rt.watch("object.alloc", self._allocated)
         self.rt.watch("object.free", self._freed)
         self.rt.watch("ioctl.begin", self._ioctl_begins)
@@ -57,24 +58,43 @@ class Observed:
 
     def _freed(self, obj: Any) -> None:
         self.alive = [r for r in self.alive if r is not obj]
-        self.mapped = [r for r in self.mapped if r is not obj]
-        self.leaving = [r for r in self.leaving if r is not obj]
+        self.created = [r for r in self.created if r is not obj]
+        self.gone = [r for r in self.gone if r is not obj]
 
     def _ioctl_begins(self, thread: Thread, name: str, *args: Any) -> None:
-        del thread
         if name == "unmap_user_memory":
-            gfn = args[0].guest_pfn
-            self.leaving = [*self.leaving, *(r for r in self.mapped if covers(r, gfn))]
-            self.mapped = [r for r in self.mapped if not covers(r, gfn)]
+            self.unmapping[thread.name] = args[0].guest_pfn
 
     def _ioctl_returns(self, thread: Thread, name: str, ret: int, *args: Any) -> None:
-        del thread
+        # Returns come in the order of the partition mutex: it is released in the same step.
         if name == "map_user_memory" and ret == 0:
             gfn, pages = args[0].guest_pfn, args[0].size >> PAGE_SHIFT
-            new = [r for r in self.alive if r.start_gfn == gfn and r.nr_pages == pages]
-            self.mapped = [*self.mapped, *(r for r in new if r not in self.mapped)]
-        elif name == "unmap_user_memory" and ret < 0:
-            self.mapped, self.leaving = [*self.mapped, *self.leaving], []
+            self.created = [
+                *self.created,
+                *(
+                    r
+                    for r in self.alive
+                    if r.start_gfn == gfn
+                    and r.nr_pages == pages
+                    and r not in self.created
+                    and r not in self.gone
+                ),
+            ]
+        elif name == "unmap_user_memory":
+            gfn = self.unmapping.pop(thread.name)
+            if ret == 0:
+                self.gone = [*self.gone, *(r for r in self.created if covers(r, gfn))]
+                self.created = [r for r in self.created if not covers(r, gfn)]
+
+    @property
+    def mapped(self) -> list[MshvMemRegion]:
+        """The regions whose map ioctl has returned and whose unmap ioctl has not begun."""
+        return [r for r in self.created if not is_freed(r) and not self.is_leaving(r)]
+
+    def is_leaving(self, region: MshvMemRegion) -> bool:
+        """Say whether an unmap ioctl of a live region has begun, and has not failed."""
+        named = self.unmapping.values()
+        return region in self.gone or any(covers(region, gfn) for gfn in named)
 
     def owners(self, gfn: int) -> list[MshvMemRegion]:
         """Return the live regions that hold a gfn."""

@@ -154,7 +154,10 @@ def _build(rt: Runtime, scenario: Scenario, spec: DriverSpec) -> None:
 def _set_up_region(
     mm: Mm, driver: V6, partition: MshvPartition, region: Region, uaddr: int
 ) -> None:
-    mm.add_vma(uaddr, region.size)
+    # Two regions may show the same memory.
+    for lo, hi, vma in mm.vmas.pieces(uaddr >> PAGE_SHIFT, (uaddr + region.size) >> PAGE_SHIFT):
+        if vma is None:
+            mm.add_vma(lo << PAGE_SHIFT, (hi - lo) << PAGE_SHIFT)
     flags = 0
     for flag in region.flags:
         flags |= _FLAG_BITS[flag]

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from mshv_async.sim.thread import Thread
 
 QUANTUM_STEPS = 64
-#: Turns differ in length, so that no loop is found at the same place at the end of each.
-_QUANTUM_STRIDE = 37
+#: So many turns a thread has had, unless it is alone, before it is blamed.
+TURNS_MIN = 100
 
 
 def limit_steps(rt: Runtime, thread: Thread) -> int:
@@ -42,11 +42,24 @@ def round_robin(rt: Runtime, enabled: list[Thread], cur: Thread | None) -> Threa
             cur.ran_at = rt.steps
             return cur
     rt.turns += 1
-    rt.quantum = rt.turns * _QUANTUM_STRIDE % QUANTUM_STEPS
+    rt.quantum = _turn_steps(rt.turns)
     if cur is oldest and len(enabled) > 1:
         oldest = min((t for t in enabled if t is not cur), key=lambda t: (t.ran_at, t.tid))
     oldest.ran_at = rt.steps
+    oldest.turns += 1
     return oldest
+
+
+def _turn_steps(turn: int) -> int:
+    """Return the length of a turn: mostly few steps, sometimes a hundred, in no period.
+
+    Short ones let a retry meet the others at different places; long ones let an operation through
+    that must not be disturbed. Were they equal, a loop as long would look the same after each.
+    """
+    mixed = turn * 0x9E3779B1 & 0xFFFFFFFF
+    mixed = (mixed ^ mixed >> 15) * 0x85EBCA77 & 0xFFFFFFFF
+    mixed ^= mixed >> 13
+    return (mixed >> 8) % (1 << (mixed & 7))
 
 
 def own_bound(rt: Runtime, thread: Thread) -> None:
@@ -56,8 +69,12 @@ def own_bound(rt: Runtime, thread: Thread) -> None:
         return
     if not rt.fair:  # a timed run is fair already, and gets the same second chance
         _turn_fair(rt)
-    else:
+    elif rt.timed or thread.turns >= TURNS_MIN or _alone(rt, thread):
         _no_progress(rt, thread)
+
+
+def _alone(rt: Runtime, thread: Thread) -> bool:
+    return not any(t.enabled for t in rt.live if t is not thread)
 
 
 def others_bound(rt: Runtime) -> None:
@@ -106,6 +123,7 @@ def _turn_fair(rt: Runtime) -> None:
         thread.ledger.mark = rt.steps
         thread.waited = False
         thread.ran_at = 0
+        thread.turns = 0
 
 
 def hung_task(rt: Runtime, now_ns: int) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from mshv_async.sim.current import current_thread
+from mshv_async.sim.current import current_thread, instrumented
 from mshv_async.sim.faults import ModelFault, SimulationEnded
 from mshv_async.sim.loop import sim_loop_factory
 from mshv_async.sim.thread import Parker, Thread, park
@@ -116,6 +116,7 @@ class Stage:
     async def _serve(self, seat: _Seat, thread: Thread) -> None:
         runtime = thread.rt
         token = current_thread.set(thread)
+        checked = instrumented.set(bool(runtime.checkers))  # what it makes reports as well
         try:
             thread.coro = thread.body()
             await thread.coro
@@ -127,6 +128,7 @@ class Stage:
             runtime.crashed(thread, error)
         self._vacate(seat)
         runtime.thread_finished(thread)
+        instrumented.reset(checked)
         current_thread.reset(token)  # so that the idle task keeps no execution alive
 
 

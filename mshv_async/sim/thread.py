@@ -131,6 +131,7 @@ class Thread:
         "spins",
         "tid",
         "timer_fired",
+        "turns",
         "vc",
         "waited",
         "woken",
@@ -164,6 +165,7 @@ class Thread:
         self.woken = False
         self.waited = False
         self.ran_at = 0
+        self.turns = 0
         self.timer_fired = False
         self.clock_ns = 0
         self.ready_ns = -1

@@ -11,7 +11,12 @@ if TYPE_CHECKING:
 
 
 class Strategy(Protocol):
-    """Decides for one execution after the other."""
+    """Decides for one execution after the other.
+
+    ``exhaustive``: when :meth:`begin` returns False, every schedule of the scope was explored.
+    """
+
+    exhaustive: bool
 
     def begin(self, execution: int) -> bool:
         """Prepare the execution of this number, from 0; False: nothing is left to explore."""

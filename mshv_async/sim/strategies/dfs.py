@@ -31,6 +31,8 @@ class Dfs:
     ``preemptions``: None explores all schedules. ``exhausted`` is true once nothing is left.
     """
 
+    exhaustive = True
+
     def __init__(self, preemptions: int | None = None) -> None:
         self._limit = preemptions
         self._path: list[_Branch] = []

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 class Fifo:
     """Deterministic, and the same in every execution, so it explores exactly one."""
 
+    exhaustive = False
+
     def begin(self, execution: int) -> bool:
         """There is one execution."""
         return execution == 0

@@ -30,6 +30,8 @@ PROBES = 24
 class Pct:
     """Priorities by thread; execution ``i`` depends on the seed, ``i`` and the first few ones."""
 
+    exhaustive = False
+
     def __init__(self, seed: int, depth: int = 4) -> None:
         self._seed = seed
         self._depth = depth

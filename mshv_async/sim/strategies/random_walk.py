@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 class RandomWalk:
     """A uniform choice at each decision; execution ``i`` depends on the seed and ``i`` alone."""
 
+    exhaustive = False
+
     def __init__(self, seed: int) -> None:
         self._seed = seed
         self._rng = random.Random(seed)
