@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from mshv_async.sim.thread import Thread
 
 QUANTUM_STEPS = 64
-#: So many turns a thread has had, unless it is alone, before it is blamed.
+#: So many turns a thread has had before it is blamed.
 TURNS_MIN = 100
+#: A thread that steps, but has few turns, is blamed after so many times the bound.
+LONG_BOUND = 8
 
 
 def limit_steps(rt: Runtime, thread: Thread) -> int:
@@ -65,11 +67,15 @@ def _turn_steps(turn: int) -> int:
 def own_bound(rt: Runtime, thread: Thread) -> None:
     """Judge a thread whose own steps since its last progress passed the bound."""
     ledger = thread.ledger
-    if not ledger.owes or ledger.own_steps <= limit_steps(rt, thread) or rt.mode == "realtime":
+    limit = limit_steps(rt, thread)
+    if not ledger.owes or ledger.own_steps <= limit or rt.mode == "realtime":
         return
     if not rt.fair:  # a timed run is fair already, and gets the same second chance
         _turn_fair(rt)
-    elif rt.timed or thread.turns >= TURNS_MIN or _alone(rt, thread):
+        return
+    if _alone(rt, thread):
+        thread.turns += 1  # nobody else wants the processor: each step is as good as a turn
+    if rt.timed or thread.turns >= TURNS_MIN or ledger.own_steps > LONG_BOUND * limit:
         _no_progress(rt, thread)
 
 
@@ -91,13 +97,16 @@ def others_bound(rt: Runtime) -> None:
         if not ledger.owes and not unborn:
             continue
         thread.waited = thread.waited or thread.enabled
-        if rt.steps - ledger.mark <= limit_steps(rt, thread) * len(rt.live):
+        bound = limit_steps(rt, thread) * len(rt.live)
+        if rt.steps - ledger.mark <= bound:
             continue
         if not rt.fair:
             _turn_fair(rt)
             return
-        _no_progress(rt, thread)
-        return
+        had_turns = thread.turns >= TURNS_MIN or rt.timed or not ledger.own_steps
+        if had_turns or rt.steps - ledger.mark > LONG_BOUND * bound:
+            _no_progress(rt, thread)
+            return
 
 
 def _no_progress(rt: Runtime, thread: Thread) -> None:
