@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from mshv_async.sim import Runtime, current, run_on_stage
+from mshv_async.sim import Bounds, Runtime, current, run_on_stage
 from mshv_async.sim.strategies import Dfs, Fifo, RandomWalk, Replay
 
 if TYPE_CHECKING:
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     Build = Callable[[Runtime], Callable[[], Hashable] | None]
 
 CLEAN = "clean"
+#: A toy that goes on for longer hangs.
+LIMITS = Bounds(max_steps=20_000)
 
 
 def play_each(
@@ -28,6 +30,8 @@ def play_each(
     **options: Any,
 ) -> int:
     """Play up to ``n`` executions, show each to ``see``; return how many there were."""
+
+    options.setdefault("bounds", LIMITS)
 
     async def act(stage: Stage) -> int:
         for execution in range(n):

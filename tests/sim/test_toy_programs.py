@@ -10,7 +10,7 @@ from mshv_async.sim import Bounds, step
 from mshv_async.sim.digest import digest
 from mshv_async.sim.strategies import Fifo, Pct, RandomWalk
 
-SMALL = Bounds(progress_steps=300)
+SMALL = Bounds(progress_steps=100)
 #: A thread that runs for ever has no end of schedules.
 ENDLESS = {"pulse", "retry loop"}
 
@@ -18,7 +18,7 @@ ENDLESS = {"pulse", "retry loop"}
 @pytest.mark.parametrize("name", TOYS)
 def test_the_planted_fault_is_found(name):
     toy = TOYS[name]
-    seen = verdicts_of(toy.make(False), RandomWalk(1), 200, bounds=SMALL)
+    seen = verdicts_of(toy.make(False), RandomWalk(1), 100, bounds=SMALL)
     assert seen[toy.verdict] > 0
     assert set(seen) <= {toy.verdict, CLEAN}
 
@@ -26,7 +26,7 @@ def test_the_planted_fault_is_found(name):
 @pytest.mark.parametrize("name", TOYS)
 def test_the_title_names_the_functions_that_met(name):
     toy = TOYS[name]
-    titles = explore(toy.make(False), RandomWalk(2), 200, bounds=SMALL)
+    titles = explore(toy.make(False), RandomWalk(2), 60, bounds=SMALL)
     found = [t for t in titles if t != CLEAN]
     assert found
     assert all(toy.title in t for t in found), found
