@@ -36,16 +36,16 @@ class Coherence:
         rt.watch("pte.change", self.on_pte)
 
     def on_begin(self, range: MmuNotifierRange) -> None:
-        """A bracket opens."""
+        """Note that a bracket opens."""
         self.open = [*self.open, range]
 
     def on_start(self, range: MmuNotifierRange, ret: int) -> None:
-        """A refused start ends its bracket itself."""
+        """End the bracket of a start that was refused."""
         if ret:
             self.on_end(range)
 
     def on_end(self, range: MmuNotifierRange) -> None:
-        """A bracket closes; perhaps all is quiet now."""
+        """Look whether all is quiet, now that a bracket closes."""
         self.open = [r for r in self.open if r is not range]
         self._judge_when_quiet()
 
@@ -101,7 +101,7 @@ class Coherence:
         self.world.violated(
             self.name,
             (
-                f"gfn {gfn:#x} {how}: SLAT pfn {entry.pfn:#x} rights {entry.rights:#x}, "
+                f"gfn {gfn:#x} {how}: SLAT pfn {entry.pfn:#x} rights {entry.rights:#x}",
                 f"the VMM's entry at {vpn_of(region, gfn) << PAGE_SHIFT:#x} is {there}",
                 "although no invalidation is under way",
             ),

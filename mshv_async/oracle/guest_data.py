@@ -40,7 +40,7 @@ class GuestData:
         rt.watch("guest.access", self.on_access)
 
     def on_store(self, mm: Mm, vpn: int, tag: Tag) -> None:
-        """The VMM wrote."""
+        """Take the VMM's write for the truth."""
         if mm is self.world.mm:
             self._written(vpn, tag)
 
@@ -49,7 +49,7 @@ class GuestData:
         self.given_up.pop(vpn, None)
 
     def on_discard(self, mm: Mm, lo: int, hi: int) -> None:
-        """The host dropped contents."""
+        """Forget contents that the host dropped."""
         if mm is self.world.mm:
             for vpn in self._known(lo, hi):
                 del self.content[vpn]
@@ -77,7 +77,7 @@ class GuestData:
     def on_access(
         self, guest: Any, access: int, gfn: int, entry: SlatEntry, tag: Tag | int
     ) -> None:
-        """The guest wrote, or read and must have read the truth."""
+        """Take the guest's write for the truth, and compare its read with it."""
         if entry.kind != "ram" or guest.vp.partition is not self.world.hv_partition:
             return
         region = self._region(gfn)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from mshv_async.oracle.atomic_failure import gfns_of
@@ -61,23 +62,23 @@ class GuestKilled:
             self.had.set(a, b, True)
 
     def on_issue(self, vp: VirtualProcessor, kind: int, gfn: int) -> None:
-        """An access is tried for the first time."""
+        """Judge an access that is tried for the first time."""
         legal = bool(self.had.get(gfn)) and self._permitted(kind, gfn)
         self.accesses[vp.index] = _Access(kind, gfn, legal, self._failures(vp.index))
 
     def on_access(self, guest: Any, kind: int, gfn: int, entry: Any, tag: Any) -> None:
-        """It retired."""
+        """Forget an access that retired."""
         del kind, gfn, entry, tag
         self.accesses.pop(guest.vp.index, None)
 
     def on_vma(self, mm: Any) -> None:
-        """A mapping went or lost rights: accesses under way may have become illegal."""
+        """Judge accesses under way again: a mapping went or lost rights."""
         del mm
         for access in self.accesses.values():
             access.legal = access.legal and self._permitted(access.kind, access.gfn)
 
     def on_ioctl(self, thread: Thread, name: str, *args: Any) -> None:
-        """The VMM begins to take the region away, or to give the guest a new one.
+        """Follow what the VMM takes away from the guest, and what it gives.
 
         What an earlier region left in the table does not yet let the guest use a new one.
         """
@@ -92,7 +93,7 @@ class GuestKilled:
                 access.legal = access.legal and not covers(region, access.gfn)
 
     def on_unhandled(self, vp: VirtualProcessor, message: InterceptMessage) -> None:
-        """The kernel gave up on an access: was it a legal one?"""
+        """Report that the kernel gave up on an access, if that was a legal one."""
         access = self.accesses.pop(vp.index, None)
         thread = self.world.vp_threads.get(vp.index)
         if access is None or not access.legal or not self._permitted(access.kind, access.gfn):
@@ -113,7 +114,7 @@ class GuestKilled:
         )
 
     def on_alloc_failed(self, host: Any, site: str) -> None:
-        """The host has no page for somebody."""
+        """Remember whom the host had no page for."""
         del host, site
         name = current().name
         self.short[name] = self.short.get(name, 0) + 1
@@ -128,7 +129,7 @@ class GuestKilled:
         cuts = sorted(edges)
         return [
             (a, b)
-            for a, b in zip(cuts, cuts[1:], strict=False)
+            for a, b in pairwise(cuts)
             if not any(covers(r, a) for r in staying)
         ]
 

@@ -40,7 +40,7 @@ class NotifierSequence:
         rt.watch("mni.insert", self.on_insert)
 
     def on_begin(self, range: MmuNotifierRange) -> None:
-        """A bracket opens; it collides if a subscription overlaps it."""
+        """Note that a bracket opens; it collides if a subscription overlaps it."""
         self.open = [*self.open, range]
         subscriptions = self.world.mm.subscriptions
         if subscriptions is not None and range.mm is self.world.mm:
@@ -50,35 +50,36 @@ class NotifierSequence:
         self.world.rt.judge_later(self.judge)
 
     def on_start(self, range: MmuNotifierRange, ret: int) -> None:
-        """A refused start ends its bracket itself."""
+        """End the bracket of a start that was refused."""
         if ret:
             self.on_end(range)
 
     def on_end(self, range: MmuNotifierRange) -> None:
-        """A bracket closes; the last one ends the collision."""
+        """Note that a bracket closes; the last one ends the collision."""
         self.open = [r for r in self.open if r is not range]
         if not self.open:
             self.collided = False
         self.world.rt.judge_later(self.judge)
 
     def on_insert(self, mni: Any) -> None:
-        """Insertion sets the subscription's sequence and turns the mm's odd in any bracket."""
+        """Expect an odd sequence of the mm from an insertion in any bracket on."""
         if mni.mm is self.world.mm and self.open:
             self.collided = True
         self.world.rt.judge_later(self.judge)
 
     def on_seq(self, subscriptions: Any) -> None:
-        """The mm's sequence grows by one at a time."""
-        if subscriptions is not self.world.mm.subscriptions:
+        """See to it that the mm's sequence grows by one at a time."""
+        ours = self.world.mm.subscriptions
+        if ours is None or subscriptions is not ours:
             return
         before = self.last.n if self.last is not None else _START
-        self.last = subscriptions.invalidate_seq
+        self.last = ours.invalidate_seq
         if self.last.n != before + 1 and not (before == _START and self.last.n == _START):
             self._violated(f"mm.seq went from {before} to {self.last.n}")
         self.world.rt.judge_later(self.judge)
 
     def on_subseq(self, mni: Any) -> None:
-        """A subscription's sequence is odd, and set under the lock that its callback takes."""
+        """See to it that it is odd, and set under the lock that the callback takes."""
         if not mni.invalidate_seq.odd:
             self._violated(f"{name_of(mni)}.seq became even ({mni.invalidate_seq.n})")
         thread = current_or_none()

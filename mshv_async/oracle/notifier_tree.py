@@ -52,7 +52,7 @@ class NotifierTree:
         self.removed = [*self.removed, mni]
 
     def on_insert(self, mni: Any) -> None:
-        """It may come back."""
+        """Let it come back."""
         self.removed = [m for m in self.removed if m is not mni]
 
     def on_callback(self, mni: Any, range: MmuNotifierRange) -> None:

@@ -153,7 +153,7 @@ def covers(region: MshvMemRegion, gfn: int) -> bool:
 
 
 def is_movable(region: MshvMemRegion) -> bool:
-    """Say whether a region was ever registered with the notifier; pinned and device ones are not."""
+    """Say whether a region was ever registered with the notifier; pinned ones are not."""
     return region.mni.mm is not None
 
 

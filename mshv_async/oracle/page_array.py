@@ -40,7 +40,7 @@ class PageArray:
                     self.world.violated(
                         self.name,
                         (
-                            f"{name_of(region)} records page {want:#x} for gfn {a:#x}, "
+                            f"{name_of(region)} records page {want:#x} for gfn {a:#x}",
                             f"the SLAT has {has}",
                         ),
                         objects=(name_of(region),),

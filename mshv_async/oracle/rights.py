@@ -14,7 +14,7 @@ _RIGHTS = 0xF
 
 
 class Rights:
-    """Judged at each change of the table. (The VMA's rights are coherence's business.)"""
+    """Judged at each change of the table. The VMA's rights are the business of coherence."""
 
     name = "rights"
     summary = "the rights of a SLAT entry are within those of its region"
@@ -34,7 +34,7 @@ class Rights:
                     self.world.violated(
                         self.name,
                         (
-                            f"gfns {a:#x}-{b:#x} get rights {entry.rights:#x}, "
+                            f"gfns {a:#x}-{b:#x} get rights {entry.rights:#x}",
                             f"{name_of(region)} has {region.hv_map_flags & _RIGHTS:#x}",
                         ),
                         objects=(name_of(region),),

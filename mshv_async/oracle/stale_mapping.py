@@ -48,15 +48,15 @@ class StaleMapping:
             self._judge_range(range, None)
 
     def on_end(self, range: MmuNotifierRange) -> None:
-        """The range may be mapped again."""
+        """Let the range be mapped again."""
         self.closed = [r for r in self.closed if r is not range]
         self.refused = [r for r in self.refused if r is not range]
 
     def on_slat(self, partition: HvPartition, lo: int, hi: int) -> None:
-        """A change of the table must not open a range that is under invalidation."""
+        """See to it that no range under invalidation is opened again."""
         del partition
-        for range in self.closed:
-            self._judge_range(range, (lo, hi))
+        for closed in self.closed:
+            self._judge_range(closed, (lo, hi))
 
     def _judge_range(self, range: MmuNotifierRange, changed: tuple[int, int] | None) -> None:
         for region in self.world.movable():
@@ -72,8 +72,8 @@ class StaleMapping:
                     self.world.violated(
                         self.name,
                         (
-                            f"gfn {a:#x} is accessible (pfn {entry.pfn:#x}) although the host "
-                            f"invalidated {range.start:#x}-{range.end:#x}",
+                            f"gfn {a:#x} is accessible (pfn {entry.pfn:#x})",
+                            f"although the host invalidated {range.start:#x}-{range.end:#x}",
                             "and every callback said that it is clean",
                         ),
                         objects=(name_of(region),),
@@ -92,8 +92,7 @@ class StaleMapping:
                 self.world.violated(
                     self.name,
                     (
-                        f"page {a:#x} is freed while gfn {gfn:#x} still maps it "
-                        f"(rights {entry.rights:#x})",
+                        f"page {a:#x} is freed, gfn {gfn:#x} maps it (rights {entry.rights:#x})",
                         "the guest can reach what the host gives to others",
                     ),
                     objects=(f"gfn {gfn:#x}",),

@@ -31,7 +31,7 @@ class TeardownClean:
                 return
 
     def on_free(self, obj: Any) -> None:
-        """A region that goes leaves nothing accessible, unless another owns it too."""
+        """See to it that a region that goes leaves nothing accessible but what others own."""
         if not isinstance(obj, MshvMemRegion):
             return
         lo, hi = obj.start_gfn, obj.start_gfn + obj.nr_pages
