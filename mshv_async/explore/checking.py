@@ -42,7 +42,9 @@ class StateCounter:
     def step_ended(self, thread: Thread) -> None:
         """Take the key."""
         rt = thread.rt
-        self.visits.append((state_key(rt, rt.roots()), len(rt.tape), rt.steps))
+        if len(rt.tape) < rt.strategy.prefix:
+            return
+        self.visits.append((state_key(rt, rt.roots(), rt.opaque), len(rt.tape), rt.steps))
 
 
 @dataclass

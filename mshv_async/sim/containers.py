@@ -29,14 +29,28 @@ class _Container(Shared):
 
 
 class SharedDict(_Container, Generic[K, V]):
-    """A dictionary; iteration is in insertion order, over a copy."""
+    """A dictionary; iteration is in insertion order, over a copy.
 
-    __slots__ = ("_items",)
-    _const = ("_items", "_tracked")
+    ``listed=False``: nobody may ask for its size or go through it, so that keys which come and
+    go have nothing to do with each other.
+    """
 
-    def __init__(self, name: str) -> None:
+    __slots__ = ("_items", "_listed")
+    _const = ("_items", "_listed", "_tracked")
+
+    def __init__(self, name: str, *, listed: bool = True) -> None:
         super().__init__(name)
         self._items: dict[K, V] = {}
+        self._listed = listed
+
+    def _resized(self) -> None:
+        if self._listed:
+            self._touch("", True)
+
+    def _walked(self) -> None:
+        assert self._listed, f"{self.name} is not to be gone through"
+        if self._tracked:
+            self._touch("", False)
 
     def get(self, key: K, default: V | None = None) -> V | None:
         """Return the value, or the default."""
@@ -53,7 +67,7 @@ class SharedDict(_Container, Generic[K, V]):
         if self._tracked:
             self._touch(repr(key), True)
             if key not in self._items:
-                self._touch("", True)
+                self._resized()
         self._items[key] = value
 
     def pop(self, key: K, default: V | None = None) -> V | None:
@@ -61,7 +75,7 @@ class SharedDict(_Container, Generic[K, V]):
         if self._tracked:
             self._touch(repr(key), key in self._items)
             if key in self._items:
-                self._touch("", True)
+                self._resized()
         return self._items.pop(key, default)
 
     def __contains__(self, key: object) -> bool:
@@ -70,8 +84,7 @@ class SharedDict(_Container, Generic[K, V]):
         return key in self._items
 
     def __len__(self) -> int:
-        if self._tracked:
-            self._touch("", False)
+        self._walked()
         return len(self._items)
 
     def __iter__(self) -> Iterator[K]:
@@ -79,20 +92,17 @@ class SharedDict(_Container, Generic[K, V]):
 
     def keys(self) -> list[K]:
         """Return the keys."""
-        if self._tracked:
-            self._touch("", False)
+        self._walked()
         return list(self._items)
 
     def values(self) -> list[V]:
         """Return the values."""
-        if self._tracked:
-            self._touch("", False)
+        self._walked()
         return list(self._items.values())
 
     def items(self) -> list[tuple[K, V]]:
         """Return the pairs."""
-        if self._tracked:
-            self._touch("", False)
+        self._walked()
         return list(self._items.items())
 
 

@@ -51,7 +51,7 @@ class FootprintChecker:
         """Remember the declared operation; what it is about counts as reported."""
         self._op = op
         self._reported = set()
-        if not self._before:
+        if not self._before and len(thread.rt.tape) >= thread.rt.strategy.prefix:
             self._before = _snapshot(thread.rt.roots())
 
     def touched(self, obj: Any, what: str, write: bool, lo: int, hi: int) -> None:
@@ -62,6 +62,8 @@ class FootprintChecker:
 
     def step_ended(self, thread: Thread) -> None:
         """Compare."""
+        if not self._before:
+            return
         after = _snapshot(thread.rt.roots())
         op = self._op
         label = op.label if op is not None else "?"

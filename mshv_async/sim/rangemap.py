@@ -57,6 +57,8 @@ class RangeMap(Shared, Generic[V]):
         """Return the present runs, clipped to ``[lo, hi)``, in order."""
         if self._tracked:
             self._touch(lo, hi, False)
+        if lo >= hi:
+            return []
         starts, ends = self._starts, self._ends
         index = max(bisect_right(starts, lo) - 1, 0)
         found = []

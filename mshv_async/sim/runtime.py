@@ -108,6 +108,7 @@ class Runtime:
         self.lock_order = LockOrder()
         self.world: Any = None
         self.roots: Callable[[], Iterable[Any]] = tuple  # where the state of the world begins
+        self.opaque: tuple[type, ...] = ()  # classes of what never changes in it
         self.tie = random.Random(seed)
         self._timers: list[tuple[int, int, Thread]] = []
         self._timer_thread: Thread | None = None
@@ -243,7 +244,7 @@ class Runtime:
                 if (g := t.op.guard) is None or g(t) or (t.op.interruptible and t.fatal_pending)
             ]
             if cur is not None and cur.op.guard is not None and cur not in enabled:
-                if cur.op.idle:
+                if cur.op.idle and cur.daemon:
                     self._put_to_sleep(cur)
                 elif cur.op.holders is not None:
                     waitfor.check_cycle(self, cur)

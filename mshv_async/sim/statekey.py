@@ -5,6 +5,8 @@ objects, containers, and for each suspended coroutine its code, instruction and 
 lies on its evaluation stack. Objects are numbered by first visit, so aliasing counts and memory
 addresses do not. Sequence numbers, generations and page tags are renamed by first occurrence.
 What the walk does not know it refuses (:class:`HiddenState`): state must not hide.
+
+A class may name, in ``_not_state``, attributes that only count or describe the past.
 """
 
 from __future__ import annotations
@@ -14,15 +16,17 @@ import gc
 import hashlib
 import types
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from mshv_async.sim.faults import UNINIT
 from mshv_async.sim.op import Op
 from mshv_async.sim.shared import Shared, is_freed, model_class, slots_of
 from mshv_async.sim.thread import Parker, Thread
 from mshv_async.sim.tokens import Seq, Tag, Token
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from mshv_async.sim.runtime import Runtime
 
@@ -31,168 +35,289 @@ class HiddenState(Exception):
     """Something reachable cannot be put into a state key."""
 
 
-#: Objects that hold no state of the modelled world.
-_OUTSIDE: tuple[type, ...] = (Parker, types.ModuleType, type, types.BuiltinFunctionType)
-_PLAIN = (int, str, bytes, float, bool, type(None))
+Handler = Callable[["KeyWriter", Any], None]
+Getter = Callable[[Any], Any]
 
 
 class KeyWriter:
-    """Writes the canonical form of a state, piece by piece."""
+    """Writes the canonical form of a state, piece by piece, into ``out``.
+
+    ``opaque``: classes whose instances never change, so that nothing of them is state.
+    """
+
+    __slots__ = ("_handlers", "_keep", "_names", "_numbers", "out")
 
     def __init__(self, opaque: tuple[type, ...] = ()) -> None:
         self.out: list[str] = []
         self._numbers: dict[int, int] = {}
         self._keep: list[Any] = []
-        self._names: dict[tuple[str, Any], int] = {}
-        self._opaque = opaque
+        self._names: dict[Any, int] = {}
+        self._handlers = {**_LEARNED, **dict.fromkeys(opaque, _nothing)}
 
-    def _rename(self, kind: str, value: Any) -> int:
-        return self._names.setdefault((kind, value), len(self._names))
+    def write(self, value: Any) -> None:
+        """Write one value and all that it reaches."""
+        cls = type(value)
+        handler = self._handlers.get(cls)
+        if handler is None:
+            handler = self._handlers[cls] = _LEARNED[cls] = _handler_of(value, cls)
+        handler(self, value)
 
-    def _first_visit(self, obj: Any) -> bool:
+    def rename(self, kind: str, value: Any) -> int:
+        """Return the number of a token: the order of its first occurrence."""
+        names = self._names
+        return names.setdefault((kind, value), len(names))
+
+    def first_visit(self, obj: Any) -> bool:
+        """Say whether an object is met for the first time; else write which one it is."""
         number = self._numbers.get(id(obj))
         if number is not None:
             self.out.append(f"@{number}")
             return False
         self._numbers[id(obj)] = len(self._numbers)
-        self._keep.append(obj)
+        self._keep.append(obj)  # so that nothing else takes its identity meanwhile
         return True
 
-    def write(self, root: Any) -> None:
-        """Write one value and all that it reaches."""
-        stack: list[Any] = [root]
-        while stack:
-            value = stack.pop()
-            if isinstance(value, _Text):
-                self.out.append(value)
-            else:
-                inner = self._one(value)
-                if inner:
-                    stack.extend(reversed(inner))
 
-    def _one(self, value: Any) -> list[Any] | None:  # noqa: C901, PLR0911, PLR0912 - a dispatch table
-        cls = type(value)
-        if isinstance(value, enum.Enum):
-            self.out.append(f"{cls.__name__}.{value.name}")
-            return None
-        if cls is Tag:
-            self.out.append(f"tag{self._rename('tag', str(value))}")
-            return None
-        if cls in _PLAIN:
-            self.out.append(repr(value))
-            return None
-        if cls is Seq:
-            self.out.append(f"seq{value.n & 1}:{self._rename('seq', value.n)}")
-            return None
-        if cls is Token:
-            self.out.append(f"tok{self._rename('tok', value.n)}")
-            return None
-        if isinstance(value, Thread):
-            self.out.append(f"thread:{value.name}")
-            return None
-        if cls is Op:
-            return [_Text(f"op:{value.label}:{value.lo}:{value.hi}"), value.obj]
-        if isinstance(value, _OUTSIDE) or isinstance(value, self._opaque):
-            return None
-        if isinstance(value, tuple):
-            return [_Text(f"({cls.__name__}"), *value, _Text(")")]
-        if isinstance(value, frozenset):
-            return [_Text("{"), *sorted(value, key=repr), _Text("}")]
-        if isinstance(value, types.CodeType):
-            self.out.append(f"code:{value.co_qualname}")
-            return None
-        if not self._first_visit(value):
-            return None
-        return self._compound(value, cls)
-
-    def _compound(self, value: Any, cls: type) -> list[Any]:  # noqa: C901, PLR0911
-        if isinstance(value, Shared):
-            plain = model_class(value)
-            text = _Text(f"{'freed ' if is_freed(value) else ''}{plain.__name__}[")
-            if is_freed(value):
-                return [text]
-            return [text, *_fields(value, slots_of(plain)), _Text("]")]
-        if isinstance(value, list | deque):
-            return [_Text("["), *value, _Text("]")]
-        if isinstance(value, dict):
-            return [_Text("{"), *(x for pair in value.items() for x in pair), _Text("}")]
-        if isinstance(value, types.MethodType):
-            return [_Text(f"method:{value.__func__.__qualname__}"), value.__self__]
-        if isinstance(value, types.FunctionType):
-            cells = [_cell(c) for c in value.__closure__ or ()]
-            return [_Text(f"function:{value.__qualname__}"), *cells]
-        if isinstance(value, types.CoroutineType | types.GeneratorType):
-            return _coroutine(value)
-        if hasattr(value, "__reduce__") and cls.__name__.endswith("iterator"):
-            return [_Text(cls.__name__), *value.__reduce__()[1:]]
-        if hasattr(cls, "__dataclass_fields__"):
-            names = tuple(cls.__dataclass_fields__)
-            return [_Text(f"{cls.__name__}<"), *_fields(value, names), _Text(">")]
-        if hasattr(cls, "__struct_fields__"):
-            return [_Text(f"{cls.__name__}<"), *_fields(value, cls.__struct_fields__), _Text(">")]
-        slots = slots_of(cls)
-        if slots or hasattr(value, "__dict__"):
-            fields = [_Text(f"{cls.__name__}<"), *_fields(value, slots)]
-            if hasattr(value, "__dict__"):
-                fields.append(value.__dict__)
-            return fields
-        raise HiddenState(f"a {cls.__module__}.{cls.__name__} hides state")
+_LEARNED: dict[type, Handler] = {}  # derived from classes, so no state
 
 
-class _Text(str):
-    """Canonical text that is written as it is."""
-
-    __slots__ = ()
+# -- what is written for each kind of value ----------------------------------------------------
 
 
-def _fields(value: Any, names: Iterable[str]) -> list[Any]:
-    missing = _Text("-")
-    found = []
-    for name in names:
-        try:
-            found.append(object.__getattribute__(value, name))
-        except AttributeError:
-            found.append(missing)
-    return found
+def _nothing(writer: KeyWriter, value: Any) -> None:
+    del writer, value
 
 
-def _cell(cell: types.CellType) -> Any:
-    try:
-        return cell.cell_contents
-    except ValueError:
-        return _Text("empty")
+def _plain(writer: KeyWriter, value: Any) -> None:
+    writer.out.append(repr(value))
 
 
-def _coroutine(coro: Any) -> list[Any]:
+def _enum(writer: KeyWriter, value: Any) -> None:
+    writer.out.append(f"{type(value).__name__}.{value._name_}")
+
+
+def _tag(writer: KeyWriter, value: Any) -> None:
+    writer.out.append(f"tag{writer.rename('tag', str(value))}")
+
+
+def _seq(writer: KeyWriter, value: Any) -> None:
+    writer.out.append(f"seq{value.n & 1}:{writer.rename('seq', value.n)}")
+
+
+def _token(writer: KeyWriter, value: Any) -> None:
+    writer.out.append(f"tok{writer.rename('tok', value.n)}")
+
+
+def _thread(writer: KeyWriter, value: Any) -> None:
+    writer.out.append(f"thread:{value.name}")
+
+
+def _op(writer: KeyWriter, value: Any) -> None:
+    writer.out.append(f"op:{value.label}:{value.lo}:{value.hi}")
+    writer.write(value.obj)
+
+
+def _code(writer: KeyWriter, value: Any) -> None:
+    writer.out.append(f"code:{value.co_qualname}")
+
+
+def _tuple(writer: KeyWriter, value: Any) -> None:
+    out, write = writer.out, writer.write
+    out.append("(")
+    for item in value:
+        write(item)
+    out.append(")")
+
+
+def _frozenset(writer: KeyWriter, value: Any) -> None:
+    writer.out.append("{")
+    for item in sorted(value, key=repr):
+        writer.write(item)
+    writer.out.append("}")
+
+
+def _sequence(writer: KeyWriter, value: Any) -> None:
+    if writer.first_visit(value):
+        out, write = writer.out, writer.write
+        out.append("[")
+        for item in value:
+            write(item)
+        out.append("]")
+
+
+def _dict(writer: KeyWriter, value: Any) -> None:
+    if writer.first_visit(value):
+        out, write = writer.out, writer.write
+        out.append("{")
+        for key, item in value.items():
+            write(key)
+            write(item)
+        out.append("}")
+
+
+def _method(writer: KeyWriter, value: Any) -> None:
+    writer.out.append(f"method:{value.__func__.__qualname__}")
+    writer.write(value.__self__)
+
+
+def _function(writer: KeyWriter, value: Any) -> None:
+    if writer.first_visit(value):
+        writer.out.append(f"function:{value.__qualname__}")
+        for cell in value.__closure__ or ():
+            try:
+                writer.write(cell.cell_contents)
+            except ValueError:
+                writer.out.append("-")
+
+
+def _coroutine(writer: KeyWriter, coro: Any) -> None:
+    if not writer.first_visit(coro):
+        return
     frame = getattr(coro, "cr_frame", None) or getattr(coro, "gi_frame", None)
     if frame is None:
-        return [_Text("done")]
-    code = frame.f_code
-    parts: list[Any] = [_Text(f"{code.co_qualname}@{frame.f_lasti}<")]
+        writer.out.append("done")
+        return
+    writer.out.append(f"{frame.f_code.co_qualname}@{frame.f_lasti}<")
     local = frame.f_locals
     for name in sorted(local):
-        parts.extend((_Text(name), local[name]))
+        writer.out.append(name)
+        writer.write(local[name])
     # Iterators of running for-loops lie on the evaluation stack, not in a local.
-    parts.extend(
-        thing
-        for thing in gc.get_referents(coro)
-        if type(thing).__name__.endswith("iterator") or isinstance(thing, types.GeneratorType)
+    for thing in gc.get_referents(coro):
+        cls = type(thing)
+        if cls not in _BY_TYPE and _is_iterator(cls):
+            writer.write(thing)
+    writer.write(getattr(coro, "cr_await", None))
+    writer.out.append(">")
+
+
+def _iterator(writer: KeyWriter, value: Any) -> None:
+    if writer.first_visit(value):
+        writer.out.append(type(value).__name__)
+        for part in value.__reduce__()[1:]:
+            writer.write(part)
+
+
+def _object(
+    name: str, getters: tuple[Getter, ...], has_dict: bool, hidden: frozenset[str]
+) -> Handler:
+    def handle(writer: KeyWriter, value: Any) -> None:
+        if not writer.first_visit(value):
+            return
+        out, write = writer.out, writer.write
+        out.append(name)
+        for get in getters:
+            try:
+                item = get(value)
+            except AttributeError:
+                out.append("-")
+                continue
+            if type(item) is not Op or item.obj is not value:  # an object's own prepared operation
+                write(item)
+        if has_dict:
+            for key, item in value.__dict__.items():
+                if key not in hidden:
+                    out.append(key)
+                    write(item)
+        out.append("]")
+
+    return handle
+
+
+def _freed(writer: KeyWriter, value: Any) -> None:
+    if writer.first_visit(value):
+        writer.out.append(f"freed {model_class(value).__name__}")
+
+
+_BY_TYPE: dict[type, Handler] = {
+    **dict.fromkeys((int, str, bytes, float, bool, type(None), range), _plain),
+    Tag: _tag,
+    Seq: _seq,
+    Token: _token,
+    Thread: _thread,
+    Op: _op,
+    Parker: _nothing,
+    type(UNINIT): _plain,
+    types.ModuleType: _nothing,
+    types.BuiltinFunctionType: _nothing,
+    types.CodeType: _code,
+    tuple: _tuple,
+    frozenset: _frozenset,
+    list: _sequence,
+    deque: _sequence,
+    dict: _dict,
+    types.MethodType: _method,
+    types.FunctionType: _function,
+    types.CoroutineType: _coroutine,
+    types.GeneratorType: _coroutine,
+}
+
+
+_LAZY = frozenset((zip, enumerate, reversed, map, filter))
+
+
+def _is_iterator(cls: type) -> bool:
+    return cls.__name__.endswith("iterator") or cls in _LAZY
+
+
+def _handler_of(value: Any, cls: type) -> Handler:
+    """Return what writes values of a class; HiddenState if nothing can."""
+    known = _BY_TYPE.get(cls)
+    if known is not None:
+        return known
+    if isinstance(value, type):
+        return _nothing
+    if isinstance(value, enum.Enum):
+        return _enum
+    if isinstance(value, tuple):
+        return _tuple
+    if isinstance(value, str | int):
+        return _plain
+    if is_freed(value):
+        return _freed
+    if _is_iterator(cls):
+        return _iterator
+    return _handler_of_object(value, cls)
+
+
+def _handler_of_object(value: Any, cls: type) -> Handler:
+    model = model_class(value) if isinstance(value, Shared) else cls
+    if hasattr(cls, "__struct_fields__"):
+        slots: tuple[str, ...] = tuple(cls.__struct_fields__)
+    else:
+        slots = slots_of(model)
+    has_dict = hasattr(value, "__dict__")
+    if not slots and not has_dict:
+        raise HiddenState(f"a {cls.__module__}.{cls.__name__} hides state")
+    hidden = frozenset(getattr(cls, "_not_state", ()))
+    getters = tuple(
+        _raw_getter(model, slot) for slot in slots if slot not in hidden and slot[:2] != "__"
     )
-    parts.append(getattr(coro, "cr_await", None))
-    parts.append(_Text(">"))
-    return parts
+    return _object(f"{model.__name__}[", getters, has_dict, hidden)
 
 
-def thread_parts(thread: Thread) -> list[Any]:
-    """Return what of a thread is state."""
-    return [
-        _Text(f"thread {thread.name} {int(thread.finished)}{int(thread.fatal_pending)}"),
-        _Text(f"{thread.spins}{thread.irqs_off}{thread.nonblock_depth}{int(thread.woken)}"),
-        _Text(f"{int(thread.timer_fired)}{int(thread.ledger.owes)}"),
-        list(thread.held),
-        thread.op,
-        thread.coro if not thread.finished else None,
-    ]
+def _raw_getter(cls: type, slot: str) -> Getter:
+    """Return the slot's own descriptor, past the reporting one of a checked class."""
+    for base in cls.__mro__:
+        descriptor = base.__dict__.get(slot)
+        if descriptor is not None and hasattr(descriptor, "__get__"):
+            return descriptor.__get__  # type: ignore[no-any-return]
+    return lambda value: getattr(value, slot)
+
+
+# -- the whole ---------------------------------------------------------------------------------
+
+
+def _write_thread(writer: KeyWriter, thread: Thread) -> None:
+    writer.out.append(
+        f"thread {thread.name} {int(thread.finished)}{int(thread.fatal_pending)}"
+        f"{thread.spins}{thread.irqs_off}{thread.nonblock_depth}{int(thread.woken)}"
+        f"{int(thread.timer_fired)}{int(thread.ledger.owes)}"
+    )
+    for lock in thread.held:
+        writer.write(lock)
+    writer.write(thread.op)
+    writer.write(thread.coro if not thread.finished else None)
 
 
 def state_text(rt: Runtime, roots: Iterable[Any], opaque: tuple[type, ...] = ()) -> list[str]:
@@ -201,8 +326,7 @@ def state_text(rt: Runtime, roots: Iterable[Any], opaque: tuple[type, ...] = ())
     for root in roots:
         writer.write(root)
     for thread in rt.all_threads:
-        for part in thread_parts(thread):
-            writer.write(part)
+        _write_thread(writer, thread)
     running = rt.running.name if rt.running is not None else "-"
     writer.out.append(f"{running} {int(rt.fair)} {int(rt.closing)} {rt.pending_timers()}")
     writer.write(sorted(rt.injector.used.items()))
@@ -214,6 +338,3 @@ def state_key(rt: Runtime, roots: Iterable[Any], opaque: tuple[type, ...] = ()) 
     """Return a 160-bit key of the current state. Call it at a decision, between two steps."""
     text = "\x1f".join(state_text(rt, roots, opaque))
     return hashlib.blake2b(text.encode(), digest_size=20).digest()
-
-
-KeyFunction = "Callable[[Runtime], bytes]"

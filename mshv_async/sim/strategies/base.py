@@ -14,9 +14,12 @@ class Strategy(Protocol):
     """Decides for one execution after the other.
 
     ``exhaustive``: when :meth:`begin` returns False, every schedule of the scope was explored.
+    ``prefix``: how many decisions this execution repeats from an earlier one, so that checkers
+    need not look at those steps again.
     """
 
     exhaustive: bool
+    prefix: int
 
     def begin(self, execution: int) -> bool:
         """Prepare the execution of this number, from 0; False: nothing is left to explore."""

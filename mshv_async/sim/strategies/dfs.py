@@ -38,6 +38,7 @@ class Dfs:
         self._path: list[_Branch] = []
         self._depth = 0
         self._spent = 0
+        self.prefix = 0
         self.exhausted = False
 
     def begin(self, execution: int) -> bool:
@@ -49,6 +50,7 @@ class Dfs:
                 self.exhausted = True
                 return False
             self._path[-1].position += 1
+        self.prefix = max(len(self._path) - 1, 0)
         self._depth = 0
         self._spent = 0
         return True

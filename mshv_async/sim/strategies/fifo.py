@@ -14,6 +14,7 @@ class Fifo:
     """Deterministic, and the same in every execution, so it explores exactly one."""
 
     exhaustive = False
+    prefix = 0
 
     def begin(self, execution: int) -> bool:
         """There is one execution."""

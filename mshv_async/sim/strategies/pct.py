@@ -31,6 +31,7 @@ class Pct:
     """Priorities by thread; execution ``i`` depends on the seed, ``i`` and the first few ones."""
 
     exhaustive = False
+    prefix = 0
 
     def __init__(self, seed: int, depth: int = 4) -> None:
         self._seed = seed

@@ -15,6 +15,7 @@ class RandomWalk:
     """A uniform choice at each decision; execution ``i`` depends on the seed and ``i`` alone."""
 
     exhaustive = False
+    prefix = 0
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
