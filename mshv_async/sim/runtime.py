@@ -354,9 +354,6 @@ class Runtime:
             nxt = self._next(None)
         except SimulationEnded:
             return
-        except Exception as error:
-            self.crashed(thread, error)
-            return
         if nxt is not None:
             assert self.loop is not None
             self.loop.next_parker = nxt.parker

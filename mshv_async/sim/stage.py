@@ -127,7 +127,10 @@ class Stage:
         except Exception as error:  # a defect of the model must end the execution
             runtime.crashed(thread, error)
         self._vacate(seat)
-        runtime.thread_finished(thread)
+        try:
+            runtime.thread_finished(thread)
+        except Exception as error:  # of a strategy, a checker, a watcher
+            runtime.crashed(thread, error)
         instrumented.reset(checked)
         current_thread.reset(token)  # so that the idle task keeps no execution alive
 
