@@ -40,6 +40,7 @@ class Tally:
     findings: dict[str, FoundFinding] = field(default_factory=dict)
     warnings: dict[str, int] = field(default_factory=dict)
     lock_order: LockOrder = field(default_factory=LockOrder)
+    edge_schedules: dict[tuple[str, str], int] = field(default_factory=dict)
     cut: int = 0
     exhausted: bool = False
     interrupted: bool = False
@@ -145,7 +146,8 @@ class Campaign:
         tally.schedules += 1
         tally.steps += rt.steps
         tally.cut += rt.cut is not None
-        tally.lock_order.merge(rt.lock_order)
+        for pair in tally.lock_order.merge(rt.lock_order):
+            tally.edge_schedules[pair] = tally.schedules
         for site, count in rt.warnings.items():
             tally.warnings[site] = tally.warnings.get(site, 0) + count
 
@@ -214,18 +216,28 @@ class Campaign:
             states=len(self.checks.states) if self.checks is not None else None,
             complaints=self.checks.complaints() if self.checks is not None else None,
             findings=findings,
-            predicted=_predicted(tally.lock_order, findings),
+            predicted=_predicted(tally, findings),
             warnings=tally.warnings,
+            cut=tally.cut,
             interrupted=tally.interrupted,
         )
 
 
-def _predicted(order: LockOrder, findings: list[FoundFinding]) -> list[str]:
-    """Return the inversions of lock classes that no deadlock found has closed."""
+def _predicted(tally: Tally, findings: list[FoundFinding]) -> list[str]:
+    """Return the inversions of lock classes that no deadlock found has closed.
+
+    Each edge names the schedule that first took it; seed and number play it again.
+    """
     if any(f.finding.verdict == "deadlock" for f in findings):
         return []
     lines = []
-    for cycle in order.inversions():
-        edges = [order.edges[a, b] for a, b in zip(cycle, (*cycle[1:], cycle[0]), strict=True)]
-        lines.append("; ".join(f"{e.thread} takes {e.inner} under {e.outer}" for e in edges))
+    for cycle in tally.lock_order.inversions():
+        pairs = list(zip(cycle, (*cycle[1:], cycle[0]), strict=True))
+        lines.append(
+            "; ".join(
+                f"{tally.lock_order.edges[pair].thread} takes {pair[1]} under {pair[0]} "
+                f"(schedule {tally.edge_schedules[pair]})"
+                for pair in pairs
+            )
+        )
     return lines

@@ -54,7 +54,8 @@ class CampaignResult:
     """Many executions. `exhausted`: every schedule of the scope was run.
 
     `states` are distinct states, `complaints` those of the checks of the model (empty: silent),
-    both None where the checks did not run. `predicted` has a line for
+    both None where the checks did not run. `cut`: executions that passed a bound and were ended
+    unjudged. `predicted` has a line for
     each lock-order inversion that no schedule closed. `warnings` counts WARN sites that fired.
     """
 
@@ -67,6 +68,7 @@ class CampaignResult:
     findings: Sequence[FoundFinding] = ()
     predicted: Sequence[str] = ()
     warnings: Mapping[str, int] = field(default_factory=dict)
+    cut: int = 0
     interrupted: bool = False
 
 

@@ -42,6 +42,8 @@ def coverage_lines(outcome: Outcome) -> list[str]:
     lines = [f"{what}  seed {outcome.seed}", amount]
     if outcome.exhausted:
         lines.append("exhausted: every schedule of this scope was run")
+    if campaign.cut:
+        lines.append(f"cut at max_steps, not judged: {_count(campaign.cut, 'schedule')}")
     if campaign.complaints is not None:
         lines += [f"model: {complaint}" for complaint in campaign.complaints]
         if not campaign.complaints:

@@ -4,7 +4,7 @@ A scheduling point declares what a thread will do next (:func:`do`); the runtime
 (:class:`Runtime`), a :class:`Strategy` decides, and the tape and trace record it.
 """
 
-from mshv_async.sim.actors import Mailbox, Reply, sleep_ns, tell
+from mshv_async.sim.actors import Mailbox, Reply, ask, sleep_ns, tell
 from mshv_async.sim.bounds import Bounds
 from mshv_async.sim.containers import SharedDict, SharedList
 from mshv_async.sim.costs import CostTable
@@ -72,6 +72,7 @@ __all__ = [
     "Thread",
     "Token",
     "WaitQueue",
+    "ask",
     "checked_call",
     "choose",
     "cond_resched",

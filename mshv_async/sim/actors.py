@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from mshv_async.sim.current import current, current_or_none
+from mshv_async.sim.current import current
 from mshv_async.sim.op import SLEEP, SPIN, UNINTERRUPTIBLE, Kind, Op
 from mshv_async.sim.shared import Shared
 from mshv_async.sim.thread import Thread, do, park
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 M = TypeVar("M")
+R = TypeVar("R")
 
 
 class Mailbox(Shared, Generic[M]):
@@ -129,9 +130,17 @@ async def tell(box: Mailbox[M], message: M) -> None:
     await box.send(message)
 
 
-def in_thread() -> bool:
-    """Say whether code runs on a simulated thread rather than at set-up."""
-    return current_or_none() is not None
+async def ask(
+    box: Mailbox[M], message: Callable[[Reply[R]], M], wait: str = UNINTERRUPTIBLE
+) -> R | None:
+    """Send a message that carries a reply slot, and sleep until the actor has set it.
+
+    None if a signal ended a killable or interruptible wait.
+    """
+    reply: Reply[R] = Reply(f"{box.name}.reply", box.receiver)
+    await box.send(message(reply))
+    reply.answerer = box.receiver
+    return await reply.get(SLEEP, wait)
 
 
 _SLEEP = Op("sleep", write=False, kind=SLEEP, guard=lambda t: t.timer_fired, timed=True)
