@@ -8,7 +8,7 @@ import pytest
 from playing import CLEAN, exhaust, play_each, play_once, random_runs, replay, schedule, verdicts_of
 from toys import philosophers
 
-from mshv_async.sim import Mutex, Shared, choose, point, sleep_ns, step
+from mshv_async.sim import Mutex, Shared, choose, oops, point, sleep_ns, step
 from mshv_async.sim.digest import digest
 from mshv_async.sim.strategies import Dfs, Fifo, Pct, RandomWalk, Replay
 from mshv_async.sim.tape import THREAD, Decision
@@ -59,9 +59,7 @@ def test_dfs_enumerates_exactly_the_interleavings_of_a_tiny_program():
 
 @pytest.mark.parametrize(("a", "b"), [(0, 0), (1, 2), (3, 3), (2, 5)])
 def test_dfs_counts_all_merges_of_two_threads(a, b):
-    strategy = Dfs()
-    found = schedules(walkers(a, b), strategy)
-    assert strategy.exhausted
+    found = schedules(walkers(a, b), Dfs())
     assert len(found) == len(set(found)) == math.comb(a + b + 2, a + 1)
 
 
@@ -79,9 +77,7 @@ def test_dfs_counts_lock_then_unlock_by_n_threads(n, count):
         for i in range(n):
             rt.spawn(f"t{i}", lambda: user(mutex))
 
-    strategy = Dfs()
-    found = schedules(build, strategy)
-    assert strategy.exhausted
+    found = schedules(build, Dfs())
     assert len(found) == len(set(found)) == count
 
 
@@ -158,8 +154,6 @@ def published_too_early(steps=20):
             await step("reader.works")
         await point("reader.looks", slot)
         if slot.value != 7:
-            from mshv_async.sim import oops
-
             oops("value missing", slot)
 
     def build(rt):

@@ -94,9 +94,7 @@ def test_a_call_that_an_actor_makes_for_a_thread_counts_for_that_thread():
             await step("waits.for.the.actor")
 
         async def actor():
-            failed.extend(
-                t.name for t in rt.threads[:2] if injected("hypercall.map_gpa", caller=t)
-            )
+            failed.extend(t.name for t in rt.threads[:2] if injected("hypercall.map_gpa", caller=t))
 
         for name in ("one", "two"):
             rt.spawn(name, ioctl)
@@ -108,7 +106,9 @@ def test_a_call_that_an_actor_makes_for_a_thread_counts_for_that_thread():
     assert rt.injector.fired == {"one": 1, "two": 1}
     inside = Injection("hypercall.map_gpa", errno="EIO", force=True, within="ioctl")
     found = results(build, inside, preemptions=None)
-    assert found == {(), ("one",), ("two",), ("one", "two")}, "only those that stand in the call at that moment"
+    assert found == {(), ("one",), ("two",), ("one", "two")}, (
+        "only those that stand in the call at that moment"
+    )
 
 
 def test_an_allocation_fails_only_where_it_is_permitted():

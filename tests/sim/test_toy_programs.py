@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
-from playing import CLEAN, exhaust, explore, random_runs, replay, title_of, verdict_of, verdicts_of
-from toys import TOYS, philosophers, two_locks
+from playing import (
+    CLEAN,
+    exhaust,
+    explore,
+    play_once,
+    random_runs,
+    replay,
+    title_of,
+    verdict_of,
+    verdicts_of,
+)
+from toys import TOYS, Gate, philosophers, two_locks
 
 from mshv_async.sim import Bounds, step
+from mshv_async.sim.current import instrumented
 from mshv_async.sim.digest import digest
+from mshv_async.sim.footprints import FootprintChecker
+from mshv_async.sim.races import RaceChecker
 from mshv_async.sim.strategies import Fifo, Pct, RandomWalk
 
 SMALL = Bounds(progress_steps=100)
@@ -71,6 +86,68 @@ def test_deciding_between_steps_gives_the_same_executions_as_deciding_inside_the
     assert [title_of(rt) for rt in inside] == [title_of(rt) for rt in between]
 
 
+def what_it_holds(body):
+    """Return what a body closes over: the objects of a toy."""
+    if isinstance(body, partial):
+        return body.args[1:]
+    return [cell.cell_contents for cell in body.__closure__ or ()]
+
+
+def check_steps(build, seed=1):
+    """Play one execution under the checkers; return it, the races and the silent changes."""
+
+    def instrumented_build(rt):
+        token = instrumented.set(True)
+        build(rt)
+        instrumented.reset(token)
+        rt.roots = lambda: [thing for t in rt.threads for thing in what_it_holds(t.body)]
+
+    races, footprints = RaceChecker(), FootprintChecker()
+    rt = play_once(
+        instrumented_build,
+        RandomWalk(seed),
+        bounds=SMALL,
+        checkers=(races, footprints),
+        suspended=True,
+    )
+    silent = [str(m) for m in footprints.missing.values()]
+    return rt, [str(r) for r in races.races.values()], silent
+
+
+@pytest.mark.parametrize("name", TOYS)
+def test_the_step_checkers_stay_silent_on_the_correct_form(name):
+    for seed in range(20):
+        rt, races, silent = check_steps(TOYS[name].make(True), seed)
+        assert (verdict_of(rt), races, silent) == (CLEAN, [], [])
+
+
+def test_a_missing_point_between_two_threads_is_a_race():
+    async def count(gate, other):
+        await step("elsewhere", other)
+        gate.count += 1
+
+    def build(rt):
+        gate, one, two = Gate("gate"), Gate("one"), Gate("two")
+        rt.spawn("one", lambda: count(gate, one))
+        rt.spawn("two", lambda: count(gate, two))
+
+    assert any(race.startswith("gate.count: ") for race in check_steps(build)[1])
+
+
+def test_a_change_that_no_footprint_tells_of_is_found():
+    async def hide(gate, other):
+        await step("elsewhere", other)
+        gate.queue.waiters.append(None)
+
+    def build(rt):
+        gate, other = Gate("gate"), Gate("other")
+        rt.spawn("one", lambda: hide(gate, other))
+
+    assert check_steps(build)[2] == [
+        "gate.queue.waiters changed unreported by one in the step of elsewhere"
+    ]
+
+
 def test_a_deadlock_names_the_circle_and_not_the_bystanders():
     def build(rt):
         two_locks(False)(rt)
@@ -110,4 +187,10 @@ def test_fifo_alone_misses_most_faults():
     found = {
         name for name, toy in TOYS.items() if verdicts_of(toy.make(False), Fifo(), 1)[toy.verdict]
     }
-    assert found == {"sleep under spinlock", "full mailboxes", "stranger", "last reference", "pulse"}
+    assert found == {
+        "sleep under spinlock",
+        "full mailboxes",
+        "stranger",
+        "last reference",
+        "pulse",
+    }
