@@ -1,0 +1,64 @@
+"""What the README shows is what a reader gets."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from mshv_async.cli import main
+from mshv_async.explore.campaign import explore_sync
+from mshv_async.scenario import Scenario
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+
+
+def block(language: str, start: str) -> str:
+    """Return the fenced block of a language whose text begins so."""
+    found = re.search(rf"```{language}\n({re.escape(start)}.*?)```", README, re.DOTALL)
+    assert found is not None, f"no {language} block that begins with {start!r}"
+    return found[1]
+
+
+def normal(text: str) -> str:
+    """Leave out what differs from run to run: seconds and folders."""
+    text = re.sub(r"\d+\.\d s", "N s", text)
+    return re.sub(r"mshv-async-runs/\S*?(?=/|\s|$)", "mshv-async-runs/DATE", text).strip()
+
+
+def test_the_first_line_prints_what_the_readme_shows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = re.search(r"mshv-async (explore bugs/.*)", README)
+    assert line is not None
+    monkeypatch.chdir(tmp_path)
+    assert main(line[1].split()) == 0
+    assert normal(capsys.readouterr().out) == normal(block("text", "use-after-free:"))
+
+
+def test_the_driver_of_the_readme_is_caught(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "my_driver.py").write_text(block("python", "# my_driver.py"))
+    monkeypatch.chdir(tmp_path)
+    status = main(["explore", "litmus/one-page", "--driver", "my_driver.py:NeverTouchesTheTable"])
+    assert status == 1, "the scenario expects an unknown driver to be clean"
+    assert "invariant:stale-mapping" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("driver", ["v6", "v7", "v9", "fix1"])
+def test_the_scenario_of_the_readme_comes_out_as_it_says(driver: str) -> None:
+    scenario = Scenario.parse(block("toml", 'summary = "One VP'), "readme")
+    campaign = explore_sync(scenario, driver, schedules=400)
+    verdicts = {found.finding.verdict for found in campaign.findings}
+    assert verdicts
+    assert verdicts <= set(scenario.expected(driver))
+
+
+def test_the_readme_names_every_command_and_profile(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "drivers"]) == 0
+    for line in capsys.readouterr().out.splitlines():
+        assert f"`{line.split()[0]}`" in README
+    for command in ("run", "explore", "replay", "analyze", "list"):
+        assert f"mshv-async {command} " in README
