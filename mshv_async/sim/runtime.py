@@ -5,8 +5,8 @@ from __future__ import annotations
 import heapq
 import random
 from bisect import insort
-from operator import attrgetter
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from mshv_async.sim import liveness, verdicts, waitfor

@@ -4,8 +4,8 @@ Burckhardt, Kothari, Musuvathi, Nagarakatte: A Randomized Scheduler with Probabi
 of Finding Bugs, ASPLOS 2010.
 
 Departures from the paper: the length k of an execution is measured, as the longest of the first
-executions, not asked for, and counts only decisions between several threads; a thread that offers the
-processor (a retry, ``cond_resched``) also falls to the lowest priority, or else two threads of
+executions, not asked for, and counts only decisions between several threads; a thread that offers
+the processor (a retry, ``cond_resched``) also falls to the lowest priority, or else two threads of
 which one waits for the other in a loop would never end; threads that are created later get a
 random priority among the initial ones; the bug depth d of an execution is drawn from 1 … ``depth``
 so that shallow and deep bugs both get their share; data choices are uniform with the probability
