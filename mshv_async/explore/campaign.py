@@ -213,7 +213,7 @@ class Campaign:
             steps=tally.steps,
             seconds=seconds,
             exhausted=tally.exhausted,
-            states=len(self.checks.states) if self.checks is not None else None,
+            states=self.checks.states if self.checks is not None else None,
             complaints=self.checks.complaints() if self.checks is not None else None,
             findings=findings,
             predicted=_predicted(tally, findings),

@@ -71,7 +71,9 @@ class Hypervisor(Shared):
         self.named_reps = tuple(sorted(set(named_reps)))
         self.costs = costs or PoolCosts()
         self.interrupts = RootInterrupts(f"{name}.interrupts")
-        self.processors: SharedDict[str, LogicalProcessor] = SharedDict(f"{name}.processors")
+        self.processors: SharedDict[str, LogicalProcessor] = SharedDict(
+            f"{name}.processors", listed=False
+        )
         self.engine = HypercallEngine(self)
         self.partitions: tuple[HvPartition, ...] = ()
         self.next_id = ROOT_PARTITION_ID
