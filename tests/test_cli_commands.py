@@ -138,6 +138,7 @@ def test_explore_defaults_are_the_documented_ones(stand_ins, capsys):
         "workers": 1,
         "keep_going": False,
         "progress": None,
+        "checks": None,
     }
 
 
@@ -156,6 +157,7 @@ def test_explore_takes_every_documented_option(stand_ins, capsys):
         "workers": 2,
         "keep_going": True,
         "progress": None,
+        "checks": None,
     }
 
 

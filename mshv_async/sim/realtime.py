@@ -113,7 +113,7 @@ class RealtimeRuntime(Runtime):
         return True
 
     def _next(self, cur: Thread | None) -> Thread | None:
-        """Called when a thread finished: the ready queue goes on by itself."""
+        """Let the ready queue go on by itself after a thread finished."""
         del cur
         if all(t.daemon for t in self.live) and not self._queued:
             self.finish(None)

@@ -260,7 +260,7 @@ def _is_iterator(cls: type) -> bool:
     return cls.__name__.endswith("iterator") or cls in _LAZY
 
 
-def _handler_of(value: Any, cls: type) -> Handler:
+def _handler_of(value: Any, cls: type) -> Handler:  # noqa: PLR0911 - a table of kinds
     """Return what writes values of a class; HiddenState if nothing can."""
     known = _BY_TYPE.get(cls)
     if known is not None:
