@@ -49,7 +49,7 @@ def _driver_of(repro: Repro) -> DriverSpec:
         return resolve_driver(f"{path}:{cls}")
 
 
-def replay_repro(repro: Repro, trust: bool) -> ReplayResult:  # noqa: FBT001 - the command's option
+def replay_repro(repro: Repro, trust: bool) -> ReplayResult:
     """Replay a repro; ``departure`` says at which step it leaves its recording, and why."""
     check_trust(repro, trust=trust)
     subject = subject_of(repro)
