@@ -130,8 +130,8 @@ def explore(
     """Explore many interleavings of a scenario."""
     from mshv_async.driver import resolve_driver
     from mshv_async.explore.campaign import explore_sync
-    from mshv_async.explore.checking import ModelChecks
     from mshv_async.explore.catalogue import check_strategy
+    from mshv_async.explore.checking import ModelChecks
     from mshv_async.explore.outcome import campaign_outcome
     from mshv_async.explore.saving import output_folder, save_campaign, save_outcome
     from mshv_async.explore.watching import watched

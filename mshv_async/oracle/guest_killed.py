@@ -127,11 +127,7 @@ class GuestKilled:
             ends = (region.start_gfn, region.start_gfn + region.nr_pages)
             edges |= {e for e in ends if lo < e < hi}
         cuts = sorted(edges)
-        return [
-            (a, b)
-            for a, b in pairwise(cuts)
-            if not any(covers(r, a) for r in staying)
-        ]
+        return [(a, b) for a, b in pairwise(cuts) if not any(covers(r, a) for r in staying)]
 
     def _failures(self, index: int) -> int:
         fired = self.world.rt.injector.fired

@@ -6,7 +6,9 @@ lies on its evaluation stack. Objects are numbered by first visit, so aliasing c
 addresses do not. Sequence numbers, generations and page tags are renamed by first occurrence.
 What the walk does not know it refuses (:class:`HiddenState`): state must not hide.
 
-A class may name, in ``_not_state``, attributes that only count or describe the past.
+A class may name, in ``_not_state``, attributes that only count or describe the past. How far an
+operation is from its progress bound is not in the key: two equal states may turn fair at different
+times, which no execution within the bound notices.
 """
 
 from __future__ import annotations
@@ -329,6 +331,8 @@ def state_text(rt: Runtime, roots: Iterable[Any], opaque: tuple[type, ...] = ())
         _write_thread(writer, thread)
     running = rt.running.name if rt.running is not None else "-"
     writer.out.append(f"{running} {int(rt.fair)} {int(rt.closing)} {rt.pending_timers()}")
+    if rt.fair:  # the fair scheduler counts turns: no two of its states are the same
+        writer.out.append(str(rt.steps))
     writer.write(sorted(rt.injector.used.items()))
     writer.write(sorted(rt.warnings))
     return writer.out

@@ -140,5 +140,3 @@ def test_a_contended_mutex_costs_a_few_points() -> None:
     each = points_us(build, RandomWalk(1))
     print(f"\nmutex lock or unlock: {each:.2f} us, {each / stock:.2f} of a stock switch")
     assert each < 8 * stock
-
-
