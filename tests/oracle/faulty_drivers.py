@@ -72,9 +72,7 @@ class FirstPageOnly(Callback):
 
 class PagesKept(Callback):
     async def clear(self, region, range, page_offset, page_count):
-        return await self.region_remap_pages(
-            region, HV_MAP_GPA_NO_ACCESS, page_offset, page_count
-        )
+        return await self.region_remap_pages(region, HV_MAP_GPA_NO_ACCESS, page_offset, page_count)
 
 
 class UnmapsInstead(Callback):

@@ -36,8 +36,8 @@ def search(
     schedules: int = SCHEDULES,
     *,
     strategy: str = "pct",
-    seed: int = 1,
     keep_going: bool = False,
+    preemptions: int | None = None,
 ) -> CampaignResult:
     """Explore a scenario given as TOML text; a finding that does not replay raises."""
     scenario = Scenario.parse(f'summary = "inline"\n{text}', "inline")
@@ -46,8 +46,8 @@ def search(
         spec_of(driver),
         strategy=strategy,
         schedules=schedules,
-        seed=seed,
         keep_going=keep_going,
+        preemptions=preemptions,
     )
 
 

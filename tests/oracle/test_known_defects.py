@@ -28,9 +28,7 @@ FAILING_CALLBACK = (
 NEW_REGION = thread("vmm", MAP) + thread("host", STORE_AT, "madvise dontneed 0x200 2")
 FAILED_MAP = thread("vmm", MAP, "madvise dontneed 0x200 1") + failing_map("map_user_memory", rep=0)
 REAPED = STRICT + REGION + vps("write 0x200") + thread("oom-reaper", "reap")
-READ_ONLY_VMA = (
-    REGION + vps("read 0x200") + thread("host", "touch 0x200", "mprotect 0x200 2 r")
-)
+READ_ONLY_VMA = REGION + vps("read 0x200") + thread("host", "touch 0x200", "mprotect 0x200 2 r")
 UNMAPPED = REGION + vps("write 0x200", count=3) + thread("vmm", "unmap 0x200")
 WRITTEN_READ_ONLY = "[bounds]\nprogress_steps = 300\n" + READ_ONLY_REGION + vps("write 0x200")
 PARTLY_GONE = REGION + vps("write 0x200", "read 0x200") + thread("host", "munmap 0x201 1")
@@ -46,9 +44,7 @@ HALF_MAPPED = (
     + failing_map("region_range_fault", rep=0)
 )
 TAKEN_AWAY = UNMAPPED + thread("host", "madvise dontneed 0x200 2")
-AGAIN = (
-    REGION + vps("write 0x200", "read 0x201", count=2) + thread("vmm", "unmap 0x200", MAP)
-)
+AGAIN = REGION + vps("write 0x200", "read 0x201", count=2) + thread("vmm", "unmap 0x200", MAP)
 PARTLY_FAILED = thread("vmm", MAP) + failing_map("map_user_memory", rep=1)
 TOUCHED_WHILE_MAPPED = vps("yield", "write 0x200") + thread("vmm", MAP)
 

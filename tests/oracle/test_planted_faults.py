@@ -55,9 +55,7 @@ ENCLOSE = REGION + thread("vmm", "map 0x1ff 16KiB uaddr=0x200000000000", "unmap 
 # Two hypercalls: the second fails after the first has mapped 509 pages.
 MAP_MAY_FAIL = thread("vmm", "map 0x200 2MiB") + failing_map("map_user_memory", rep=0)
 SLOW = (
-    REGION
-    + vps("write 0x200", "write 0x200")
-    + thread("host", "repeat 4 madvise dontneed 0x200 1")
+    REGION + vps("write 0x200", "write 0x200") + thread("host", "repeat 4 madvise dontneed 0x200 1")
 )
 STRICT = f"panic_on_warn = true\n{DISCARD}"
 
@@ -122,7 +120,7 @@ SOUND = {(case.scenario, case.sound): name for name, case in CASES.items()}
 
 @pytest.mark.parametrize(("scenario", "driver"), SOUND, ids=SOUND.values())
 def test_the_oracle_is_silent_without_the_fault(scenario, driver):
-    silent(scenario, driver)
+    silent(scenario, driver, 30 if scenario == STORM else 150)
 
 
 def test_a_task_that_blocks_for_minutes_is_found_in_timed_mode():
