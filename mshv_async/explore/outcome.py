@@ -161,7 +161,7 @@ def run_outcome(
     expected: Sequence[str],
     log: Path | None = None,
 ) -> RunOutcome:
-    """Judge one run."""
+    """Judge one run; one that was cut short is not what anybody expects."""
     return RunOutcome(
         scenario=scenario,
         driver=driver,
@@ -172,7 +172,7 @@ def run_outcome(
         steps=run.steps,
         virtual_ns=run.virtual_ns,
         expected=list(expected),
-        as_expected=as_expected(expected, [run.verdict]),
+        as_expected=as_expected(expected, [run.verdict]) and not run.cut,
         log=None if log is None else str(log.absolute()),
     )
 

@@ -149,4 +149,5 @@ def run_result(subject: Subject, rt: Runtime, strategy: str, seed: int, *, keep:
         ),
         records=records(rt) if keep or found is not None else (),
         finding=log_finding(rt),
+        cut=rt.cut is not None,
     )

@@ -20,6 +20,7 @@ class RunResult:
     """One execution. `records` are its steps and notes in order, empty if they were not kept.
 
     `digest` is None in real time, `virtual_ns` outside timed mode, `finding` where it was clean.
+    `cut`: it was ended at a bound of steps, so that being clean says nothing.
     """
 
     verdict: str
@@ -30,6 +31,7 @@ class RunResult:
     header: RunHeader
     records: Sequence[Record] = ()
     finding: Finding | None = None
+    cut: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,7 +78,7 @@ def replay_command(path: str, repro: Repro) -> str:
 def run_text(outcome: RunOutcome, run: RunResult) -> str:
     """Render a run: the report of its finding, if any, then what it came to."""
     blocks = [report(run.finding, step_records(run.records))] if run.finding else []
-    return "\n\n".join([*blocks, "\n".join(_run_lines(outcome))])
+    return "\n\n".join([*blocks, "\n".join(_run_lines(outcome, run))])
 
 
 def replay_text(outcome: ReplayOutcome, replay: ReplayResult, *, with_columns: bool) -> str:
@@ -90,7 +90,7 @@ def replay_text(outcome: ReplayOutcome, replay: ReplayResult, *, with_columns: b
         blocks.append(report(run.finding, steps))
     elif steps:
         blocks.append("\n".join(columns(steps)))
-    lines = _run_lines(outcome)
+    lines = _run_lines(outcome, run)
     if replay.matches:
         lines.append("replay: matches the recording")
     else:
@@ -99,13 +99,15 @@ def replay_text(outcome: ReplayOutcome, replay: ReplayResult, *, with_columns: b
     return "\n\n".join([*blocks, "\n".join(lines)])
 
 
-def _run_lines(outcome: RunOutcome) -> list[str]:
+def _run_lines(outcome: RunOutcome, run: RunResult) -> list[str]:
     time = "" if outcome.virtual_ns is None else f", {duration(outcome.virtual_ns)} of virtual time"
     lines = [
         f"{outcome.scenario}  driver {outcome.driver}  seed {outcome.seed}",
         f"{outcome.steps:,} steps{time}, digest {outcome.digest or 'none'}",
         f"outcome: {outcome.verdict}, {expectation(outcome)}",
     ]
+    if run.cut:
+        lines.insert(2, "cut short: it did not end within the bound of steps")
     return [*lines, f"log: {outcome.log}"] if outcome.log else lines
 
 

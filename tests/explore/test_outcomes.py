@@ -104,6 +104,14 @@ def test_run_and_replay_json_have_exactly_the_fixed_keys():
     assert replay.object()["recorded_verdict"] == "lost-unlock"
 
 
+def test_a_run_that_was_cut_short_is_not_as_expected():
+    whole, cut = (
+        run_outcome(run_result(cut=was_cut), scenario="s", driver="v6", seed=1, expected=["clean"])
+        for was_cut in (False, True)
+    )
+    assert (whole.as_expected, cut.as_expected) == (True, False)
+
+
 @pytest.mark.parametrize(
     ("verdicts", "expected", "as_expected"),
     [
