@@ -476,7 +476,7 @@ class Runtime:
     def crashed(self, thread: Thread, error: BaseException) -> None:
         """End the execution because the model itself is broken, or its tape departed."""
         if isinstance(error, TapeMisfit):
-            self.departure = Departure(self.steps, str(error))
+            self.departure = Departure(self.steps + error.next_step, str(error))
         elif self.error is None:
             error.add_note(f"in thread {thread.name} at step {self.steps} ({thread.op.label})")
             self.error = error

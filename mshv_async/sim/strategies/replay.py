@@ -38,7 +38,8 @@ class Replay(Fifo):
         if taken != label or options != bound or not 0 <= value < bound:
             raise TapeMisfit(
                 f"decision {self._at} is {taken!r} {value} of {options}, "
-                f"the execution asks for {label!r} of {bound}"
+                f"the execution asks for {label!r} of {bound}",
+                next_step=label == THREAD,
             )
         self._at += 1
         return value

@@ -1,0 +1,65 @@
+"""Small scopes: clean where they are sampled, and where every schedule of them is run.
+
+Set MSHV_ASYNC_LONG=1 for two preemptions instead of one with all checks of the model on.
+"""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from mshv_async.explore.campaign import explore_sync
+from mshv_async.explore.checking import ModelChecks
+from mshv_async.scenario import Scenario
+
+LONG = os.environ.get("MSHV_ASYNC_LONG") == "1"
+
+#: Preemptions, and what at least there must be of schedules and states within them.
+PREEMPTIONS, SCHEDULES, STATES = (2, 20_000, 1_200) if LONG else (1, 1_500, 800)
+
+
+def test_the_litmus_is_two_pages_two_vps_and_one_reclaim():
+    litmus = Scenario.load("litmus/two-vps-one-reclaimer")
+    assert [region.size for region in litmus.region] == [2 << 12]
+    assert [plan.kind for plan in litmus.threads] == ["vp", "vp", "reclaimer"]
+
+
+@pytest.mark.parametrize("strategy", ["pct", "random"])
+def test_the_litmus_is_clean_with_fix1(strategy):
+    litmus = Scenario.load("litmus/two-vps-one-reclaimer")
+    campaign = explore_sync(litmus, "fix1", strategy=strategy, schedules=1_000 if LONG else 200)
+    assert (list(campaign.findings), campaign.warnings, campaign.predicted) == ([], {}, [])
+
+
+@pytest.mark.parametrize("name", ["litmus/two-vps-one-reclaimer", "litmus/one-page"])
+def test_the_checks_of_the_model_are_silent_on_samples(name):
+    checks = ModelChecks()
+    explore_sync(Scenario.load(name), "fix1", strategy="random", schedules=15, checks=checks)
+    assert checks.complaints() == []
+    assert checks.compared > 0
+
+
+def test_one_access_against_one_discard_is_exhausted_with_all_checks_silent(capsys):
+    checks = ModelChecks()
+    campaign = explore_sync(
+        Scenario.load("litmus/one-access"),
+        "fix1",
+        strategy="dfs",
+        preemptions=PREEMPTIONS,
+        schedules=100_000,
+        keep_going=True,
+        checks=checks,
+    )
+    with capsys.disabled():
+        print(
+            f"\nlitmus/one-access, fix1, at most {PREEMPTIONS} preemptions: "
+            f"{campaign.schedules:,} executions, {campaign.steps:,} steps, "
+            f"{campaign.states:,} distinct states, {checks.compared:,} continued twice"
+        )
+    assert checks.complaints() == []
+    assert campaign.exhausted
+    assert list(campaign.findings) == []
+    assert campaign.schedules > SCHEDULES
+    assert campaign.states > STATES
+    assert checks.compared > STATES // 2
