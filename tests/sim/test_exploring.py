@@ -248,7 +248,7 @@ def test_a_tape_that_does_not_fit_departs_at_the_first_wrong_decision(edit, susp
         assert again.departure is not None
         assert f"decision {at} is" in again.departure.why
         assert again.tape == recorded.tape[:at]
-        assert again.departure.step == again.steps
+        assert again.departure.step == again.steps + (label == THREAD)
         assert again.error is None
         assert again.finding is None
 
