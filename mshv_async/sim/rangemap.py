@@ -38,12 +38,6 @@ class RangeMap(Shared, Generic[V]):
         if thread is not None:
             thread.rt.touched(self, "", write, lo, hi)
 
-    def _at(self, index: int, key: int) -> V:
-        value = self._values[index]
-        if self.linear and key != self._starts[index]:
-            return value.advance(key - self._starts[index])  # type: ignore[attr-defined,no-any-return]
-        return value
-
     def get(self, key: int) -> V | None:
         """Return the value at a key, or None."""
         if self._tracked:
@@ -51,33 +45,47 @@ class RangeMap(Shared, Generic[V]):
         index = bisect_right(self._starts, key) - 1
         if index < 0 or self._ends[index] <= key:
             return None
-        return self._at(index, key)
+        value = self._values[index]
+        start = self._starts[index]
+        return value if key == start else self._along(value, key - start)
+
+    def _along(self, value: V, n: int) -> V:
+        """Return the value ``n`` keys further in a run that begins with ``value``."""
+        return value.advance(n) if self.linear else value  # type: ignore[attr-defined]
 
     def runs(self, lo: int, hi: int) -> list[tuple[int, int, V]]:
         """Return the present runs, clipped to ``[lo, hi)``, in order."""
         if self._tracked:
             self._touch(lo, hi, False)
-        if lo >= hi:
-            return []
         starts, ends = self._starts, self._ends
-        index = max(bisect_right(starts, lo) - 1, 0)
-        found = []
-        while index < len(starts) and starts[index] < hi:
-            if ends[index] > lo:
-                a = max(starts[index], lo)
-                found.append((a, min(ends[index], hi), self._at(index, a)))
-            index += 1
+        first = bisect_right(ends, lo)
+        last = bisect_left(starts, hi, first)
+        if first == last or lo >= hi:
+            return []
+        values = self._values
+        if last - first == 1:  # the common case
+            a, b, value = starts[first], ends[first], values[first]
+            if a < lo:
+                a, value = lo, self._along(value, lo - a)
+            return [(a, min(b, hi), value)]
+        found = list(zip(starts[first:last], ends[first:last], values[first:last], strict=True))
+        a, b, value = found[0]
+        if a < lo:
+            found[0] = (lo, b, self._along(value, lo - a))
+        a, b, value = found[-1]
+        if b > hi:
+            found[-1] = (a, hi, value)
         return found
 
     def pieces(self, lo: int, hi: int) -> list[tuple[int, int, V | None]]:
         """Return ``[lo, hi)`` as consecutive pieces, holes as None."""
         found: list[tuple[int, int, V | None]] = []
         at = lo
-        for a, b, value in self.runs(lo, hi):
-            if a > at:
-                found.append((at, a, None))
-            found.append((a, b, value))
-            at = b
+        for run in self.runs(lo, hi):
+            if run[0] > at:
+                found.append((at, run[0], None))
+            found.append(run)
+            at = run[1]
         if at < hi:
             found.append((at, hi, None))
         return found
@@ -92,29 +100,30 @@ class RangeMap(Shared, Generic[V]):
             return
         if self._tracked:
             self._touch(lo, hi, True)
-        self._cut(lo, hi)
         starts, ends, values = self._starts, self._ends, self._values
-        index = bisect_left(starts, lo)
-        if index < len(starts) and starts[index] == hi and self._follows(lo, value, hi, index):
-            hi = ends[index]
-            del starts[index], ends[index], values[index]
-        before = index - 1
-        if before >= 0 and ends[before] == lo and self._continues(before, lo, value):
-            ends[before] = hi
-            return
-        starts.insert(index, lo)
-        ends.insert(index, hi)
-        values.insert(index, value)
-
-    def _follows(self, lo: int, value: V, at: int, index: int) -> bool:
-        expected = value.advance(at - lo) if self.linear else value  # type: ignore[attr-defined]
-        return bool(expected == self._values[index])
-
-    def _continues(self, before: int, at: int, value: V) -> bool:
-        last = self._values[before]
-        if self.linear:
-            last = last.advance(at - self._starts[before])  # type: ignore[attr-defined]
-        return bool(last == value)
+        # Runs that overlap or touch: what sticks out on either side stays, or joins the new run.
+        first = bisect_left(ends, lo)
+        last = bisect_right(starts, hi, first)
+        runs = [(lo, hi, value)]
+        if first < last:
+            a, b = starts[first], ends[last - 1]
+            if b > hi:
+                held = self._along(values[last - 1], hi - starts[last - 1])
+                if held == self._along(value, hi - lo):
+                    runs = [(lo, b, value)]
+                elif starts[last - 1] == hi:
+                    last -= 1
+                else:
+                    runs.append((hi, b, held))
+            if a < lo:
+                held = values[first]
+                if self._along(held, lo - a) == value:
+                    runs[0] = (a, runs[0][1], held)
+                elif ends[first] == lo:
+                    first += 1
+                else:
+                    runs.insert(0, (a, lo, held))
+        self._splice(first, last, runs)
 
     def clear(self, lo: int, hi: int) -> None:
         """Remove the keys of ``[lo, hi)``."""
@@ -122,24 +131,33 @@ class RangeMap(Shared, Generic[V]):
             return
         if self._tracked:
             self._touch(lo, hi, True)
-        self._cut(lo, hi)
-
-    def _cut(self, lo: int, hi: int) -> None:
         starts, ends, values = self._starts, self._ends, self._values
-        first = max(bisect_right(starts, lo) - 1, 0)
-        if first < len(starts) and ends[first] <= lo:
-            first += 1
+        first = bisect_right(ends, lo)
         last = bisect_left(starts, hi, first)
-        if first >= last:
+        if first == last:
             return
         keep: list[tuple[int, int, V]] = []
         if starts[first] < lo:
             keep.append((starts[first], lo, values[first]))
         if ends[last - 1] > hi:
-            keep.append((hi, ends[last - 1], self._at(last - 1, hi)))
-        starts[first:last] = [k[0] for k in keep]
-        ends[first:last] = [k[1] for k in keep]
-        values[first:last] = [k[2] for k in keep]
+            held = self._along(values[last - 1], hi - starts[last - 1])
+            keep.append((hi, ends[last - 1], held))
+        self._splice(first, last, keep)
+
+    def _splice(self, first: int, last: int, runs: list[tuple[int, int, V]]) -> None:
+        """Put runs in the place of those from ``first`` to before ``last``."""
+        if len(runs) == 1 and last - first < 2:
+            lo, hi, value = runs[0]
+            if last == first:
+                self._starts.insert(first, lo)
+                self._ends.insert(first, hi)
+                self._values.insert(first, value)
+            else:
+                self._starts[first], self._ends[first], self._values[first] = lo, hi, value
+            return
+        self._starts[first:last] = [run[0] for run in runs]
+        self._ends[first:last] = [run[1] for run in runs]
+        self._values[first:last] = [run[2] for run in runs]
 
     def __len__(self) -> int:
         if self._tracked:

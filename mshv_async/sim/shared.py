@@ -7,7 +7,7 @@ use a subclass whose slots are properties; the others pay nothing.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from mshv_async.sim.current import current_or_none, instrumented
 from mshv_async.sim.faults import ModelFault, Place
@@ -34,13 +34,9 @@ class Shared:
     name: str
     _grave: Place | None
 
-    def __new__(cls, *_args: Any, **_kwargs: Any) -> Self:
-        """Make an instance, of the reporting variant while the checkers run."""
-        if instrumented.get():
-            return object.__new__(_checked(cls))
-        return object.__new__(cls)
-
     def __init__(self, name: str) -> None:
+        if instrumented.get():
+            self.__class__ = _checked(type(self))
         self.name = name
         self._grave = None
 
