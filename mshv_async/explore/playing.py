@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from mshv_async.log.record import (
     StepRecord,
 )
 from mshv_async.scenario.modelled import check_modelled
-from mshv_async.scenario.world import build_runtime
+from mshv_async.scenario.world import WorldPlan, build_runtime
 from mshv_async.sim.digest import digest
 
 if TYPE_CHECKING:
@@ -42,10 +42,12 @@ class Subject:
     scenario: Scenario
     driver: DriverSpec
     checking: bool = False
+    plan: WorldPlan = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Refuse, with ScenarioError, what the model does not have."""
         check_modelled(self.scenario)
+        object.__setattr__(self, "plan", WorldPlan.of(self.scenario, self.driver))
 
     async def play(
         self,
@@ -59,8 +61,7 @@ class Subject:
     ) -> Runtime:
         """Play one execution; ``keep`` records its notes. A defect of the model is raised."""
         runtime = build_runtime(
-            self.scenario,
-            self.driver,
+            self.plan,
             strategy,
             mode=mode,
             seed=seed,

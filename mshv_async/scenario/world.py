@@ -69,9 +69,49 @@ class World:
         return (self.hv, self.host, self.mm, self.partition, self.vmm, self.guests, self.oracle)
 
 
+@dataclass(frozen=True, eq=False)
+class WorldPlan:
+    """What all worlds of a scenario and a driver have in common: worked out once, never changed.
+
+    ``vpns`` and ``gfns``: which pages get steps of their own. ``regions``: the arguments of the
+    ioctls that would have made the regions.
+    """
+
+    scenario: Scenario
+    driver: DriverSpec
+    vpns: Grain
+    gfns: Grain
+    named_reps: tuple[int, ...]
+    regions: tuple[MshvUserMemRegion, ...]
+    costs: CostTable
+
+    @classmethod
+    def of(cls, scenario: Scenario, driver: DriverSpec) -> WorldPlan:
+        """Plan the worlds of a scenario."""
+        placed = {place.origin: place.uaddr for place in scenario.addresses.placed}
+        return cls(
+            scenario,
+            driver,
+            vpns=Grain(named_vpns(scenario)),
+            gfns=Grain(named_gfns(scenario), exact=scenario.hypervisor.reps == "exact"),
+            named_reps=tuple(i.rep for i in scenario.inject if i.rep is not None),
+            regions=tuple(
+                _as_ioctl(region, placed[f"region[{index}]"])
+                for index, region in enumerate(scenario.region)
+            ),
+            costs=CostTable(dict(scenario.time)),
+        )
+
+
+def _as_ioctl(region: Region, uaddr: int) -> MshvUserMemRegion:
+    flags = 0
+    for flag in region.flags:
+        flags |= _FLAG_BITS[flag]
+    return MshvUserMemRegion(region.size, region.gfn, uaddr, flags)
+
+
 def build_runtime(
-    scenario: Scenario,
-    driver: DriverSpec,
+    plan: WorldPlan,
     strategy: Strategy,
     *,
     mode: str = "explore",
@@ -80,11 +120,12 @@ def build_runtime(
     checkers: tuple[StepChecker, ...] = (),
     instrument: bool = False,
 ) -> Runtime:
-    """Return a runtime with the scenario's world set up and its threads ready to start."""
+    """Return a runtime with the planned world set up and its threads ready to start."""
+    scenario = plan.scenario
     options: dict[str, Any] = {
         "seed": seed,
         "bounds": scenario.bounds,
-        "costs": CostTable(dict(scenario.time)),
+        "costs": plan.costs,
         "injections": scenario.inject,
         "keep": keep,
         "panic_on_warn": scenario.panic_on_warn,
@@ -96,11 +137,11 @@ def build_runtime(
         strategy, mode=mode, **options
     )  # fmt: skip
     if not instrument:
-        _build(rt, scenario, driver)
+        _build(rt, plan)
         return rt
     token = instrumented.set(True)
     try:
-        _build(rt, scenario, driver)
+        _build(rt, plan)
     finally:
         instrumented.reset(token)
     return rt
@@ -111,24 +152,19 @@ def is_driver_module(module: str) -> bool:
     return module.startswith("mshv_async.driver") or not module.startswith("mshv_async")
 
 
-def _build(rt: Runtime, scenario: Scenario, spec: DriverSpec) -> None:
+def _build(rt: Runtime, plan: WorldPlan) -> None:
+    scenario = plan.scenario
     host = HostMemory(
-        scenario.host.memory >> PAGE_SHIFT,
-        scenario.host.swap >> PAGE_SHIFT,
-        Grain(named_vpns(scenario)),
+        scenario.host.memory >> PAGE_SHIFT, scenario.host.swap >> PAGE_SHIFT, plan.vpns
     )
     mm = Mm(host, "mm0")
     scheduler = SchedulerType.ROOT
     if scenario.hypervisor.scheduler != "root":
         scheduler = SchedulerType.CLASSIC_LP
-    hv = Hypervisor(
-        scheduler=scheduler,
-        grain=Grain(named_gfns(scenario), exact=scenario.hypervisor.reps == "exact"),
-        named_reps=[i.rep for i in scenario.inject if i.rep is not None],
-    )
-    vps = [plan for plan in scenario.threads if plan.kind == "vp"]
-    hv_partition = hv.create_partition_direct(vps=len(vps), pool=scenario.hypervisor.pool)
-    driver = spec.cls(
+    hv = Hypervisor(scheduler=scheduler, grain=plan.gfns, named_reps=plan.named_reps)
+    vps = sum(thread.kind == "vp" for thread in scenario.threads)
+    hv_partition = hv.create_partition_direct(vps=vps, pool=scenario.hypervisor.pool)
+    driver = plan.driver.cls(
         hv,
         host,
         scheduler=scheduler,
@@ -137,9 +173,8 @@ def _build(rt: Runtime, scenario: Scenario, spec: DriverSpec) -> None:
     )
     partition = driver.new_partition(hv_partition.id, mm)
     driver.setup_partition(hv_partition.id, partition)
-    placed = {place.origin: place.uaddr for place in scenario.addresses.placed}
-    for index, region in enumerate(scenario.region):
-        _set_up_region(mm, driver, partition, region, placed[f"region[{index}]"])
+    for region in plan.regions:
+        _set_up_region(mm, driver, partition, region)
     vmm = VmmProcess(mm, driver, partition, scenario.addresses)
     guests = _start(rt, scenario, vmm, hv_partition, host)
     observed = Observed(rt, host, mm, hv_partition, partition, vmm.vp_threads)
@@ -151,17 +186,13 @@ def _build(rt: Runtime, scenario: Scenario, spec: DriverSpec) -> None:
     rt.roots = world.roots
 
 
-def _set_up_region(
-    mm: Mm, driver: V6, partition: MshvPartition, region: Region, uaddr: int
-) -> None:
+def _set_up_region(mm: Mm, driver: V6, partition: MshvPartition, region: MshvUserMemRegion) -> None:
+    first = region.userspace_addr >> PAGE_SHIFT
     # Two regions may show the same memory.
-    for lo, hi, vma in mm.vmas.pieces(uaddr >> PAGE_SHIFT, (uaddr + region.size) >> PAGE_SHIFT):
+    for lo, hi, vma in mm.vmas.pieces(first, first + (region.size >> PAGE_SHIFT)):
         if vma is None:
             mm.add_vma(lo << PAGE_SHIFT, (hi - lo) << PAGE_SHIFT)
-    flags = 0
-    for flag in region.flags:
-        flags |= _FLAG_BITS[flag]
-    driver.setup_region(partition, MshvUserMemRegion(region.size, region.gfn, uaddr, flags))
+    driver.setup_region(partition, region)
 
 
 def _start(

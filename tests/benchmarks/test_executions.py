@@ -19,7 +19,7 @@ from mshv_async.explore.campaign import explore_sync
 from mshv_async.explore.catalogue import make_strategy
 from mshv_async.scenario import Scenario
 from mshv_async.scenario import world as scenario_world
-from mshv_async.scenario.world import build_runtime
+from mshv_async.scenario.world import WorldPlan, build_runtime
 from mshv_async.sim import Op, Runtime, do, run_on_stage
 
 if TYPE_CHECKING:
@@ -54,11 +54,11 @@ def executions(strategy: str) -> Cost:
 
 def builds_us(strategy: str) -> float:
     """Build the world as often, and play nothing."""
-    scenario, driver = Scenario.load(LITMUS), resolve_driver(DRIVER)
+    plan = WorldPlan.of(Scenario.load(LITMUS), resolve_driver(DRIVER))
     chooser = make_strategy(strategy, seed=1, preemptions=None)
     start = time.process_time()
     for _ in range(EXECUTIONS):
-        build_runtime(scenario, driver, chooser)
+        build_runtime(plan, chooser)
     return (time.process_time() - start) / EXECUTIONS * 1e6
 
 
