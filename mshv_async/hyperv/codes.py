@@ -43,6 +43,10 @@ class HvCall(IntEnum):
     UNMAP_VP_STATE_PAGE = 0xE2
 
 
+CALL_LABELS: Final = {code: f"hypercall.{code.name.lower()}" for code in HvCall}
+"""What a call is called in traces and injections; its elements add ``.rep``."""
+
+
 class HvStatus(IntEnum):
     """Result of a hypercall."""
 

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from mshv_async.hyperv import gpa, lifecycle, memory, vpcalls
-from mshv_async.hyperv.codes import HvCall, HvStatus
+from mshv_async.hyperv.codes import CALL_LABELS, HvCall, HvStatus
 from mshv_async.hyperv.lp import LogicalProcessor
 from mshv_async.hyperv.request import HvResult
 from mshv_async.sim import SPIN, Op, current, do, note, probe
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mshv_async.hyperv.hypervisor import Hypervisor
     from mshv_async.hyperv.partition import HvPartition
     from mshv_async.hyperv.request import HvRequest
+    from mshv_async.sim import Thread
 
 Handler: TypeAlias = (
     "Callable[[Hypervisor, LogicalProcessor, HvPartition, HvRequest], Awaitable[HvResult | None]]"
@@ -51,33 +52,36 @@ class HypercallEngine:
 
     async def call(self, request: HvRequest) -> HvResult:
         """Issue a hypercall on the current thread's processor and return its result."""
-        lp = self._logical_processor()
-        name = request.code.name.lower()
-        note(
-            "hypercall.issue",
-            code=request.code.name,
-            partition=request.partition_id,
-            gfn=request.gfn,
-            reps=request.reps,
-            start=request.start,
-        )
-        self._tell_slat_op(request)
+        caller = current()
+        lp = self._logical_processor(caller)
+        if caller.rt.notes is not None:
+            note(
+                "hypercall.issue",
+                code=request.code.name,
+                partition=request.partition_id,
+                gfn=request.gfn,
+                reps=request.reps,
+                start=request.start,
+            )
+        if request.code is HvCall.MAP_GPA or request.code is HvCall.UNMAP_GPA:
+            self._tell_slat_op(request)
         lp.requests.post(request)
-        await do(Op(f"hypercall.{name}", lp, kind=SPIN, guard=lp.answered, holders=lp.servers))
+        label = CALL_LABELS[request.code]
+        await do(Op(label, lp, kind=SPIN, guard=lp.answered, holders=lp.servers))
         result = lp.result
         assert result is not None
         lp.result = None
-        note(
-            "hypercall.return",
-            code=request.code.name,
-            status=result.status.name,
-            done=result.done,
-        )
+        if caller.rt.notes is not None:
+            note(
+                "hypercall.return",
+                code=request.code.name,
+                status=result.status.name,
+                done=result.done,
+            )
         return result
 
-    def _logical_processor(self) -> LogicalProcessor:
+    def _logical_processor(self, caller: Thread) -> LogicalProcessor:
         """Return the caller's channel; its worker is started by its first call."""
-        caller = current()
         lp = self.hv.processors.get(caller.name)
         if lp is None:
             lp = LogicalProcessor(caller)
@@ -94,8 +98,6 @@ class HypercallEngine:
 
     def _tell_slat_op(self, request: HvRequest) -> None:
         """Tell the watchers which SLAT operation is asked for, one fact for each source run."""
-        if request.code not in (HvCall.MAP_GPA, HvCall.UNMAP_GPA):
-            return
         partition = self.hv.partition(request.partition_id)
         stride = request.pages_per_rep
         runs = request.sources(request.start, request.reps) or [

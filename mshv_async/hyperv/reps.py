@@ -10,7 +10,7 @@ from bisect import bisect_right
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
 
-from mshv_async.hyperv.codes import HvStatus
+from mshv_async.hyperv.codes import CALL_LABELS, HvStatus
 from mshv_async.hyperv.partition import accepts
 from mshv_async.hyperv.request import HvResult
 from mshv_async.sim import injected, note, point
@@ -28,6 +28,8 @@ def named_cuts(partition: HvPartition, request: HvRequest, reps: tuple[int, ...]
 
     ``reps``: elements that injections name; each stands alone, as does each named GFN.
     """
+    if request.reps - request.start == 1:
+        return [request.reps]
     stride, base, start = request.pages_per_rep, request.gfn, request.start
     cuts = {request.reps}
     for lo, hi in partition.grain.pieces(base + start * stride, base + request.reps * stride):
@@ -74,8 +76,8 @@ async def over_gfns(
     ``apply(partition, request, first, end)`` does elements and returns how many, and why it
     stopped short. The answer's ``done`` counts from the start of the list.
     """
-    name = request.code.name.lower()
-    site, label = f"hypercall.{name}", f"hypercall.{name}.rep"
+    site = CALL_LABELS[request.code]
+    label = f"{site}.rep"
     stride = request.pages_per_rep
     span = (request.gfn + request.start * stride, request.gfn + request.reps * stride)
     cuts = named_cuts(partition, request, named_reps)
@@ -94,7 +96,8 @@ async def over_gfns(
             break
         end = at + 1 if early else group_end(partition, request, cuts, at)
         done, status = _apply_while_active(partition, request, at, end, apply)
-        note("hypercall.rep", code=request.code.name, gfn=lo, reps=done, status=status.name)
+        if lp.caller.rt.notes is not None:
+            note("hypercall.rep", code=request.code.name, gfn=lo, reps=done, status=status.name)
         at += done
         if early:
             break

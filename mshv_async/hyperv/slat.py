@@ -50,13 +50,14 @@ class SlatEntry(NamedTuple):
 
 
 NO_ACCESS_ENTRY = SlatEntry(NOACCESS, 0, 0)
+_NO_ACCESS_LARGE = SlatEntry(NOACCESS, 0, 0, large=True)
 
 
 def entry_of(flags: int, pfn: int, *, large: bool) -> SlatEntry:
     """Return the entry that MAP_GPA with these flags makes; NO_ACCESS ignores the source."""
     rights = flags & MAP_PERMISSIONS_MASK
     if flags & MAP_NO_ACCESS or not rights:
-        return NO_ACCESS_ENTRY._replace(large=large)
+        return _NO_ACCESS_LARGE if large else NO_ACCESS_ENTRY
     return SlatEntry(MMIO if flags & MAP_NOT_CACHED else RAM, pfn, rights, large)
 
 

@@ -20,7 +20,7 @@ from mshv_async.hyperv.codes import (
 )
 from mshv_async.hyperv.message import NO_MESSAGE, PAGE_SHIFT, InterceptMessage, SignalMessage
 from mshv_async.hyperv.request import HvResult
-from mshv_async.sim import Shared, note, probe
+from mshv_async.sim import Shared, current, note, probe
 
 if TYPE_CHECKING:
     from mshv_async.hyperv.lp import LogicalProcessor
@@ -154,13 +154,14 @@ class VirtualProcessor(Shared):
         self.intercept_message = message
         self.intercept_suspend = True
         self.runnable = False
-        note(
-            "guest.intercept",
-            vp=self.index,
-            type=message.type.name,
-            access=message.access.name,
-            gfn=message.gfn,
-        )
+        if current().rt.notes is not None:
+            note(
+                "guest.intercept",
+                vp=self.index,
+                type=message.type.name,
+                access=message.access.name,
+                gfn=message.gfn,
+            )
         if self.dispatched is not None:
             self._answer(_INTERCEPTED)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mshv_async.hyperv.codes import (
+    CALL_LABELS,
     GET_VP_REGISTERS_BATCH,
     SET_VP_REGISTERS_BATCH,
     HvCall,
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from mshv_async.hyperv.lp import LogicalProcessor
     from mshv_async.hyperv.partition import HvPartition
     from mshv_async.hyperv.request import HvRequest
-    from mshv_async.hyperv.vp import VirtualProcessor
 
 MAX_VPS = 256
 
@@ -77,7 +77,7 @@ async def _each_register(
     lp: LogicalProcessor, partition: HvPartition, request: HvRequest, batch: int
 ) -> HvResult:
     write = request.code is HvCall.SET_VP_REGISTERS
-    label = f"hypercall.{request.code.name.lower()}.rep"
+    label = f"{CALL_LABELS[request.code]}.rep"
     vp = partition.vps.get(request.vp_index)
     values: tuple[RegisterValue, ...] = ()
     at = request.start
@@ -97,22 +97,15 @@ async def _each_register(
             status = vp.set_register(register.name, register.value)
             if status is not HvStatus.SUCCESS:
                 return HvResult(status, at)
-        values += (_after(vp, register, write=write),)
+        value = register.value if write else vp.get_register(register.name)
+        if not write:
+            values += (RegisterValue(register.name, value),)
+        if lp.caller.rt.notes is not None:
+            code, name = request.code.name, register.name.name
+            note("hypercall.rep", code=code, vp=vp.index, register=name, value=value)
         at += 1
         if at == request.reps:
-            return HvResult(HvStatus.SUCCESS, at, registers=() if write else values)
-
-
-def _after(vp: VirtualProcessor, register: RegisterValue, *, write: bool) -> RegisterValue:
-    value = register.value if write else vp.get_register(register.name)
-    note(
-        "hypercall.rep",
-        code="SET_VP_REGISTERS" if write else "GET_VP_REGISTERS",
-        vp=vp.index,
-        register=register.name.name,
-        value=value,
-    )
-    return RegisterValue(register.name, value)
+            return HvResult(HvStatus.SUCCESS, at, registers=values)
 
 
 def refusal(
@@ -122,7 +115,7 @@ def refusal(
 
     SUCCESS: a rep call is to come back early, before this element; a simple call cannot.
     """
-    failure = injected(f"hypercall.{request.code.name.lower()}", caller=lp.caller, rep=rep)
+    failure = injected(CALL_LABELS[request.code], caller=lp.caller, rep=rep)
     if failure is not None and not (failure.status == "SUCCESS" and rep == request.start):
         return HvStatus[str(failure.status)]
     if not accepts(partition.state, request.code):
