@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mshv_async.oracle.observed import Observed, is_movable
-from mshv_async.sim import is_freed, name_of
+from mshv_async.sim import name_of
 
 if TYPE_CHECKING:
     from mshv_async.hyperv import HvPartition
@@ -27,7 +27,7 @@ class AccessNotAbsent:
     def on_slat(self, partition: HvPartition, lo: int, hi: int) -> None:
         """Look for holes in the changed part of each mapped region."""
         for region in self.world.mapped:
-            if is_freed(region) or not is_movable(region):
+            if not is_movable(region):
                 continue
             a = max(lo, region.start_gfn)
             b = min(hi, region.start_gfn + region.nr_pages)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mshv_async.oracle.observed import PAGE_SHIFT, Observed
-from mshv_async.sim import is_freed
 
 if TYPE_CHECKING:
     from mshv_async.driver import MshvUserMemRegion
@@ -40,12 +39,9 @@ class AtomicFailure:
                 self._violated(f"map succeeded, but gfns {a:#x}-{b:#x} have no entry", name)
                 return
             left_over = any(lo <= a and b <= hi for lo, hi in before)
-            if ret < 0 and entry is not None and not left_over and not self._owned(a):
+            if ret < 0 and entry is not None and not left_over and not self.world.owners(a):
                 self._violated(f"map failed ({ret}), but gfns {a:#x}-{b:#x} kept entries", name)
                 return
-
-    def _owned(self, gfn: int) -> bool:
-        return any(not is_freed(r) for r in self.world.owners(gfn))
 
     def _violated(self, what: str, name: str) -> None:
         self.world.violated(self.name, (what,), functions=(name,))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mshv_async.oracle.observed import PAGE_SHIFT, Observed, gfn_of, gfns_behind, vpn_of
-from mshv_async.sim import is_freed, name_of
+from mshv_async.sim import name_of
 
 if TYPE_CHECKING:
     from mshv_async.driver import MshvMemRegion
@@ -69,10 +69,11 @@ class Coherence:
         """Compare what changed, unless a bracket is open after all."""
         if self.open:
             return
-        gfns, vpns, self.gfns, self.vpns = self.gfns, self.vpns, [], []
+        gfns, vpns = self.gfns, self.vpns
+        if not gfns and not vpns:
+            return
+        self.gfns, self.vpns = [], []
         for region in self.world.movable():
-            if is_freed(region):
-                continue
             ranges = [gfns_behind(region, lo, hi) for lo, hi in vpns]
             end = region.start_gfn + region.nr_pages
             ranges += [(max(lo, region.start_gfn), min(hi, end)) for lo, hi in gfns]
@@ -85,15 +86,15 @@ class Coherence:
             if entry.kind != "ram" or not entry.rights:
                 continue
             vpn = vpn_of(region, a)
-            for x, y, pte in self.world.mm.ptes.pieces(vpn, vpn + b - a):
-                want = entry.advance(x - vpn)
-                if pte is None or not pte.present or pte.pfn != want.pfn:
-                    self._report(region, gfn_of(region, x), want, pte, "maps another page")
-                    return True
-                if want.rights & _WRITE_RIGHT and not pte.write:
-                    self._report(region, gfn_of(region, x), want, pte, "is writable")
-                    return True
-                del y
+            for x, _, pte in self.world.mm.ptes.pieces(vpn, vpn + b - a):
+                if pte is None or not pte.present or pte.pfn != entry.pfn + x - vpn:
+                    how = "maps another page"
+                elif entry.rights & _WRITE_RIGHT and not pte.write:
+                    how = "is writable"
+                else:
+                    continue
+                self._report(region, gfn_of(region, x), entry.advance(x - vpn), pte, how)
+                return True
         return False
 
     def _report(self, region: MshvMemRegion, gfn: int, entry: Any, pte: Any, how: str) -> None:
@@ -111,6 +112,8 @@ class Coherence:
 
 def _add(ranges: list[tuple[int, int]], lo: int, hi: int) -> list[tuple[int, int]]:
     """Return the union, sorted and merged, so that equal histories look equal."""
+    if not ranges:
+        return [(lo, hi)]
     merged: list[tuple[int, int]] = []
     for a, b in sorted([*ranges, (lo, hi)]):
         if merged and a <= merged[-1][1]:

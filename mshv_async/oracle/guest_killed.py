@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mshv_async.oracle.atomic_failure import gfns_of
 from mshv_async.oracle.observed import ALL_GFNS, Observed, covers, vpn_of
-from mshv_async.sim import RangeMap, current, is_freed
+from mshv_async.sim import RangeMap, current
 
 if TYPE_CHECKING:
     from mshv_async.driver import MshvMemRegion
@@ -122,7 +122,7 @@ class GuestKilled:
     def _unowned(self, lo: int, hi: int) -> list[tuple[int, int]]:
         """Return the parts of a range that no region holds that stays."""
         edges = {lo, hi}
-        staying = [r for r in self.world.alive if not is_freed(r) and not self.world.is_leaving(r)]
+        staying = [r for r in self.world.alive if not self.world.is_leaving(r)]
         for region in staying:
             ends = (region.start_gfn, region.start_gfn + region.nr_pages)
             edges |= {e for e in ends if lo < e < hi}
@@ -140,11 +140,7 @@ class GuestKilled:
         return any(self._allows(region, kind, gfn) for region in self.world.owners(gfn))
 
     def _allows(self, region: MshvMemRegion, kind: int, gfn: int) -> bool:
-        if (
-            is_freed(region)
-            or self.world.is_leaving(region)
-            or not region.hv_map_flags & _RIGHT[kind]
-        ):
+        if self.world.is_leaving(region) or not region.hv_map_flags & _RIGHT[kind]:
             return False
         vma = self.world.mm.vmas.get(vpn_of(region, gfn))
         if vma is None or not vma.flags.isdisjoint(("IO", "PFNMAP")):

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mshv_async.driver import MshvMemRegion
-from mshv_async.sim import current_or_none, is_freed
+from mshv_async.sim import current_or_none
 from mshv_async.sim.faults import Finding
 from mshv_async.sim.verdicts import innermost, title
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
     from mshv_async.driver import MshvPartition
     from mshv_async.host import HostMemory, Mm
@@ -27,9 +27,10 @@ ALL_GFNS = 1 << 52
 class Observed:
     """A world as the oracle sees it.
 
-    ``alive``: region objects from their allocation until they are freed. ``created``: those of
-    them whose map ioctl has returned and that no unmap ioctl has taken away, ``gone``: that one
-    has. ``unmapping``: unmap ioctls under way, by thread, with the gfn that each names.
+    ``alive``: region objects from their allocation until they are freed, so none of these lists
+    holds a freed one. ``created``: those of them whose map ioctl has returned and that no unmap
+    ioctl has taken away, ``gone``: that one has. ``unmapping``: unmap ioctls under way, by
+    thread, with the gfn that each names.
     """
 
     rt: Runtime
@@ -89,7 +90,9 @@ class Observed:
     @property
     def mapped(self) -> list[MshvMemRegion]:
         """The regions whose map ioctl has returned and whose unmap ioctl has not begun."""
-        return [r for r in self.created if not is_freed(r) and not self.is_leaving(r)]
+        if not self.gone and not self.unmapping:
+            return self.created
+        return [r for r in self.created if not self.is_leaving(r)]
 
     def is_leaving(self, region: MshvMemRegion) -> bool:
         """Say whether an unmap ioctl of a live region has begun, and has not failed."""
@@ -98,13 +101,11 @@ class Observed:
 
     def owners(self, gfn: int) -> list[MshvMemRegion]:
         """Return the live regions that hold a gfn."""
-        return [r for r in self.alive if not is_freed(r) and covers(r, gfn)]
+        return [r for r in self.alive if r.start_gfn <= gfn < r.start_gfn + r.nr_pages]
 
-    def movable(self) -> Iterator[MshvMemRegion]:
-        """Yield the live regions whose notifier is in the tree."""
-        for region in self.alive:
-            if not is_freed(region) and in_tree(region):
-                yield region
+    def movable(self) -> Iterable[MshvMemRegion]:
+        """Return the live regions whose notifier is in the tree."""
+        return (region for region in self.alive if in_tree(region))
 
     # -- findings --------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mshv_async.oracle.observed import Observed
-from mshv_async.sim import is_freed, name_of
+from mshv_async.sim import name_of
 
 if TYPE_CHECKING:
     from mshv_async.driver import MshvMemRegion
@@ -24,7 +24,7 @@ class PageArray:
     def on_release(self, lock: Any) -> None:
         """Compare the region whose mutex this is."""
         for region in self.world.mapped:
-            if not is_freed(region) and region.mutex is lock and region.mutex.owner is None:
+            if region.mutex is lock and region.mutex.owner is None:
                 self._compare(region)
 
     def _compare(self, region: MshvMemRegion) -> None:

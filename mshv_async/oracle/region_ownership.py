@@ -6,7 +6,7 @@ from itertools import combinations
 from typing import Any
 
 from mshv_async.oracle.observed import Observed
-from mshv_async.sim import is_freed, name_of
+from mshv_async.sim import name_of
 
 
 class RegionOwnership:
@@ -24,8 +24,7 @@ class RegionOwnership:
         del thread, args
         if name != "map_user_memory" or ret:
             return
-        regions = [r for r in self.world.alive if not is_freed(r)]
-        for a, b in combinations(regions, 2):
+        for a, b in combinations(self.world.alive, 2):
             lo = max(a.start_gfn, b.start_gfn)
             hi = min(a.start_gfn + a.nr_pages, b.start_gfn + b.nr_pages)
             if lo < hi:
