@@ -112,6 +112,10 @@ def test_v6_shows_the_bug_first_of_all_within_the_budget(name):
     assert found == [bug.title]
 
 
+#: Judged by the test of mended bugs, with the same budget and more.
+GONE = {(bug.scenario, driver) for bug in BUGS.values() for driver in bug.mended}
+
+
 def mended():
     return [
         pytest.param(name, driver, strategy, id=f"{name}-{driver}-{strategy}")
@@ -128,15 +132,17 @@ def test_the_bug_is_gone_with_its_patch_and_in_the_version_that_has_it(name, dri
     outcome, verdicts = explored(scenario, driver, strategy, EXECUTIONS)
     assert outcome.schedules == EXECUTIONS
     assert bug.verdict not in verdicts
-    assert verdicts <= set(scenario.expect.get(driver, []))
+    assert verdicts <= set(outcome.expected)
+    assert outcome.as_expected or strategy == "random"
 
 
 def expectations():
     return [
         pytest.param(name, driver, id=f"{name}-{driver}")
         for name in shipped_paths()
-        if not name.startswith("stress/")
+        if not name.startswith("stress/")  # is played, not explored
         for driver in Scenario.load(name).expect
+        if (name, driver) not in GONE
     ]
 
 
@@ -146,7 +152,7 @@ def test_what_a_scenario_expects_of_a_driver_is_what_comes_out(name, driver):
     schedules = NARROW.get((name, driver)) or ENDLESS.get((name, driver)) or 200
     outcome, _ = explored(scenario, driver, "pct", schedules)
     assert outcome.as_expected, (outcome.expected, [f.title for f in outcome.findings])
-    _, verdicts = explored(scenario, driver, "random", min(schedules, 200))
+    _, verdicts = explored(scenario, driver, "random", min(schedules, 100))
     assert verdicts <= set(outcome.expected)
 
 
