@@ -41,8 +41,8 @@ class StateWatch:
     def step_begins(self, thread: Thread, op: Op) -> None:
         """Note who was chosen, among how many."""
         rt = thread.rt
-        if self._step is not None:  # the timer fired, which ends no step
-            self._arrived(rt)
+        if self._step is not None:  # the timer fired, between two steps: no key was taken since
+            self._step = self._key = None
         tape = rt.tape
         if self._key is not None:
             width = tape[-1][2] if len(tape) > self._decided else 1

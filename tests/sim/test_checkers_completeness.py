@@ -9,7 +9,17 @@ import pytest
 
 from mshv_async.explore.campaign import Campaign
 from mshv_async.explore.checking import ModelChecks
-from mshv_async.sim import Op, RangeMap, Runtime, Shared, SharedDict, do, point, run_on_stage
+from mshv_async.sim import (
+    Op,
+    RangeMap,
+    Runtime,
+    Shared,
+    SharedDict,
+    do,
+    point,
+    run_on_stage,
+    sleep_ns,
+)
 from mshv_async.sim.current import instrumented
 from mshv_async.sim.strategies import Dfs
 
@@ -238,6 +248,22 @@ def test_a_guard_that_looks_at_what_no_root_reaches_is_found():
 
     hidden = check_all_schedules(build, compare_every=0).hidden
     assert any("threads can go on" in line for line in hidden), hidden
+
+
+def test_timers_that_fire_between_steps_hide_nothing():
+    def build(rt):
+        shelf = Shelf()
+
+        async def sleeper(name):
+            await point("begin", shelf)
+            await sleep_ns(1_000)
+            shelf.last = name
+
+        rt.spawn("one", lambda: sleeper("one"))
+        rt.spawn("two", lambda: sleeper("two"))
+        return (shelf,)
+
+    assert check_all_schedules(build, verify_every=1).silent
 
 
 @pytest.mark.parametrize("honest", [in_a_slot, in_a_closure])
