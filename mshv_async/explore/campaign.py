@@ -100,6 +100,7 @@ def fewer_collections() -> Iterator[None]:
     With the interpreter's own threshold a sixth of the time goes into looking.
     """
     before = gc.get_threshold()
+    gc.collect()  # what is garbage now must not be kept by the freeze
     gc.freeze()
     gc.set_threshold(50_000, 10, 10)
     try:
