@@ -44,8 +44,10 @@ class Tally:
     findings: dict[str, FoundFinding] = field(default_factory=dict)
     warnings: dict[str, int] = field(default_factory=dict)
     lock_order: LockOrder = field(default_factory=LockOrder)
+    closed: set[str] = field(default_factory=set)  # lock classes of deadlocks; membership only
     edge_schedules: dict[tuple[str, str], int] = field(default_factory=dict)
     cut: int = 0
+    fair: int = 0
     exhausted: bool = False
     interrupted: bool = False
 
@@ -160,7 +162,8 @@ class Campaign:
         else:
             # The budget may end exactly where the tree does.
             tally.exhausted = self.strategy.exhaustive and not self.strategy.begin(schedules)
-        if tally.cut:
+        if tally.cut or tally.fair:
+            # A cut execution was not judged to its end; a fair tail takes no choices.
             tally.exhausted = False
 
     def _count(self, rt: Runtime) -> None:
@@ -168,6 +171,7 @@ class Campaign:
         tally.schedules += 1
         tally.steps += rt.steps
         tally.cut += rt.cut is not None
+        tally.fair += rt.fair
         for pair in tally.lock_order.merge(rt.lock_order):
             tally.edge_schedules[pair] = tally.schedules
         for site, count in rt.warnings.items():
@@ -177,6 +181,8 @@ class Campaign:
         """Replay a finding before it is believed; keep the shortest run of each title."""
         assert rt.finding is not None
         title = rt.finding.title
+        if rt.finding.verdict == "deadlock":
+            self.tally.closed.update(lock.cls for t in rt.all_threads for lock in t.held)
         known = self.tally.findings.get(title)
         if known is not None and known.steps <= rt.steps:
             self.tally.findings[title] = replace(known, count=known.count + 1)
@@ -238,22 +244,22 @@ class Campaign:
             states=self.checks.states if self.checks is not None else None,
             complaints=self.checks.complaints() if self.checks is not None else None,
             findings=findings,
-            predicted=_predicted(tally, findings),
+            predicted=_predicted(tally),
             warnings=tally.warnings,
             cut=tally.cut,
             interrupted=tally.interrupted,
         )
 
 
-def _predicted(tally: Tally, findings: list[FoundFinding]) -> list[str]:
+def _predicted(tally: Tally) -> list[str]:
     """Return the inversions of lock classes that no deadlock found has closed.
 
     Each edge names the schedule that first took it; seed and number play it again.
     """
-    if any(f.finding.verdict == "deadlock" for f in findings):
-        return []
     lines = []
     for cycle in tally.lock_order.inversions():
+        if tally.closed.issuperset(cycle):
+            continue
         pairs = list(zip(cycle, (*cycle[1:], cycle[0]), strict=True))
         lines.append(
             "; ".join(

@@ -20,21 +20,6 @@ STRATEGIES: dict[str, type[strategies.Strategy]] = {
     "dfs": strategies.Dfs,
 }
 
-# What must hold in every state, or at the step that the name speaks of (design.md 7).
-INVARIANTS: dict[str, str] = {
-    "stale-mapping": "No host page is freed while a SLAT entry gives access to it",
-    "coherence": "Every accessible SLAT entry is the page that the VMM's page table has there",
-    "guest-data": "A guest read returns the last coherent write",
-    "page-array": "The region's page array agrees with what is mapped, while its mutex is free",
-    "notifier-sequence": "The callback sets the sequence, and a change of it is seen by retries",
-    "notifier-tree": "The interval tree holds exactly the notifiers that were inserted",
-    "region-ownership": "GFN ranges of live regions are disjoint; only the owner edits its entries",
-    "rights": "A SLAT entry's rights are within its region's",
-    "access-not-absent": "A GFN of a live movable region is accessible or NO_ACCESS, never absent",
-    "atomic-failure": "An operation that fails leaves nothing half done",
-    "teardown-clean": "What is destroyed leaves no entry, pin, notifier or page behind",
-}
-
 Item = dict[str, Any]
 
 
@@ -82,7 +67,7 @@ def catalogue(kind: str) -> list[Item]:
         case "strategies":
             return _strategies()
         case "invariants":
-            return [{"name": name, "summary": summary} for name, summary in INVARIANTS.items()]
+            return _invariants()
     raise ValueError(kind)
 
 
@@ -127,6 +112,12 @@ def _patches() -> list[Item]:
         }
         for patch in list_patches()
     ]
+
+
+def _invariants() -> list[Item]:
+    from mshv_async.oracle import invariant_list
+
+    return [{"name": name, "summary": summary} for name, summary in invariant_list()]
 
 
 def _strategies() -> list[Item]:

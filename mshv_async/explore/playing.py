@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import traceback
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mshv_async.driver import DriverError
 from mshv_async.explore.results import CLEAN, RunResult
 from mshv_async.log.record import (
     LOG_SCHEMA,
@@ -69,8 +72,22 @@ class Subject:
             checkers=checkers,
             instrument=self.checking or bool(checkers),
         )
-        await stage.play(runtime)
+        try:
+            await stage.play(runtime)
+        except Exception as error:
+            if self.driver.source is not None:
+                raise_if_users(error, self.driver.name)
+            raise
         return runtime
+
+
+def raise_if_users(error: Exception, driver: str) -> None:
+    """Raise DriverError, one line, if the innermost frame of an error is in the user's file."""
+    file = Path(driver.rpartition(":")[0])
+    frames = traceback.extract_tb(error.__traceback__)
+    if frames and Path(frames[-1].filename).name == file.name:
+        what = f"{type(error).__name__}: {error}"
+        raise DriverError(f"{file}:{frames[-1].lineno}: {what}") from error
 
 
 def records(rt: Runtime) -> list[Record]:

@@ -101,7 +101,9 @@ class GuestProcessor(Shared):
         """Execute the program, then halt whenever the virtual processor runs."""
         thread = current()
         while True:
-            closing = self.source.forever and thread.rt.closing and not self.issued
+            closing = (
+                self.source.forever and thread.rt.closing and not self.issued and not thread.first
+            )
             position = self.position
             operation = None if closing else self.source.at(position)
             await do(self._declared(operation))

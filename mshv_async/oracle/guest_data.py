@@ -25,6 +25,7 @@ class GuestData:
     """
 
     name = "guest-data"
+    _not_state = ("reads_checked",)
     summary = "a guest read returns the value last written through any coherent path"
 
     def __init__(self, world: Observed) -> None:

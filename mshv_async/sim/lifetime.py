@@ -35,11 +35,13 @@ async def kfree(obj: Shared) -> None:
         poison(obj, thread.rt.place())
     thread.rt.probe("object.free", obj)
     dead = poison(obj, thread.rt.place())
-    for other in thread.rt.live:
+    for other in thread.rt.all_threads:
         # Whoever waits on freed memory goes on and meets it.
-        if other.op.guard is not None and any(other.op.obj is d for d in dead):
-            op = other.op
+        op = other.op
+        waits = not other.finished and op.guard is not None
+        if waits and any(op.obj is victim for victim in dead):
             other.op = Op(op.label, op.obj, op.lo, op.hi, op.write, op.kind)
+            thread.rt.rouse(other)
 
 
 class Refcount(Shared):

@@ -10,7 +10,7 @@ atomic here although the C in between is not.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mshv_async.sim.shared import model_class, name_of
 
@@ -33,15 +33,15 @@ class Race:
         return f"{self.state}: {self.first} and {self.second} are unordered"
 
 
-class _History:
-    """The last write and the reads since it, of one piece of state."""
+class _Access(NamedTuple):
+    """One access to keys ``[lo, hi)``, at a thread's own time."""
 
-    __slots__ = ("keep", "readers", "write", "writer")
-
-    def __init__(self, obj: Any) -> None:
-        self.keep = obj  # so that no other object takes its identity
-        self.writer: tuple[int, int, str] | None = None
-        self.readers: dict[int, tuple[int, str]] = {}
+    lo: int
+    hi: int
+    write: bool
+    tid: int
+    time: int
+    place: str
 
 
 class RaceChecker:
@@ -51,7 +51,7 @@ class RaceChecker:
         self.races: dict[tuple[str, str, str], Race] = {}
         self._clocks: dict[int, Clock] = {}
         self._objects: dict[int, tuple[Any, Clock]] = {}
-        self._state: dict[tuple[int, str, int], _History] = {}
+        self._state: dict[tuple[int, str], tuple[Any, list[_Access]]] = {}
         self._thread: Thread | None = None
         self._op: Op | None = None
         self._claimed = False
@@ -95,28 +95,28 @@ class RaceChecker:
             self._op = type(op)(op.label, obj, lo, hi, write)
             self._synchronise(thread, obj)
             return
-        for key in range(lo, hi) if 0 < hi - lo <= 8 else (-1,):
-            self._compare(thread, obj, what, write, key)
+        self._compare(thread, obj, what, write, (lo, max(hi, lo + 1)))
 
-    def _compare(self, thread: Thread, obj: Any, what: str, write: bool, key: int) -> None:
-        history = self._state.get((id(obj), what, key))
-        if history is None:
-            history = self._state[id(obj), what, key] = _History(obj)
+    def _compare(
+        self, thread: Thread, obj: Any, what: str, write: bool, keys: tuple[int, int]
+    ) -> None:
+        # The object is kept with its history, so that no other takes its identity.
+        _, known = self._state.setdefault((id(obj), what), (obj, []))
         clock = self._clocks[thread.tid]
         op = self._op
         assert op is not None
+        lo, hi = keys
         here = f"{'write' if write else 'read'} by {thread.kind or thread.name} after {op.label}"
-        last = history.writer
-        if last is not None and last[0] != thread.tid and clock.get(last[0], 0) < last[1]:
-            self._found(obj, what, last[2], here)
-        if write:
-            for tid, (count, place) in history.readers.items():
-                if tid != thread.tid and clock.get(tid, 0) < count:
-                    self._found(obj, what, place, here)
-            history.writer = (thread.tid, clock[thread.tid], here)
-            history.readers.clear()
-        else:
-            history.readers[thread.tid] = (clock[thread.tid], here)
+        kept = []
+        for old in known:
+            meets = old.lo < hi and lo < old.hi and (write or old.write)
+            if meets and old.tid != thread.tid and clock.get(old.tid, 0) < old.time:
+                self._found(obj, what, old.place, here)
+            covered = lo <= old.lo and old.hi <= hi
+            if not covered or not (write or (old.tid == thread.tid and not old.write)):
+                kept.append(old)
+        kept.append(_Access(lo, hi, write, thread.tid, clock[thread.tid], here))
+        known[:] = kept
 
     def _found(self, obj: Any, what: str, first: str, second: str) -> None:
         state = f"{name_of(obj)}.{what}" if what else name_of(obj)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from mshv_async.sim.current import current_or_none, instrumented
 from mshv_async.sim.shared import Shared
@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 V = TypeVar("V")
-Run = tuple[int, int, Any]
 
 
 class RangeMap(Shared, Generic[V]):

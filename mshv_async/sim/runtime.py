@@ -166,6 +166,8 @@ class Runtime:
         self.loop, self.done, self._seat = loop, done, seat
         for thread in self.live:
             seat(thread)
+        # With nobody to wait for, each that goes on for ever does one operation.
+        self.closing = self._only_forever()
         try:
             first = self._next(None)
         except Exception as error:
@@ -174,6 +176,9 @@ class Runtime:
         if first is not None:
             assert first.parker is not None
             loop.next_parker = first.parker
+
+    def _only_forever(self) -> bool:
+        return all(t.daemon or t.forever for t in self.live)
 
     def arrive(self, thread: Thread, op: Op) -> bool:
         """Declare the thread's next operation; True when it has to park until it is chosen."""
@@ -341,10 +346,9 @@ class Runtime:
         if thread.held:
             verdicts.left_holding(self, thread, thread.held, "exit")
         self.probe("thread.exit", thread)
-        self.closing = all(t.daemon or t.forever for t in self.live)
-        if self.closing and not any(not t.daemon for t in self.live):
-            for t in self.live:
-                t.ledger.owes = False
+        if thread.serves is None:
+            thread.ledger.owes = False  # whoever still works for it has nothing left to finish
+        self.closing = self._only_forever()
         if self.suspended:
             self._decide_later(None, thread)
             return
@@ -365,7 +369,7 @@ class Runtime:
         if bound < 2:
             return 0
         if self.fair:
-            return 0
+            return 0  # the tail is there to end, and the strategy has lost its say
         value = self.strategy.value(label, bound)
         self.tape.append((label, value, bound))
         self.choices.append((self.steps, Decision(label, value, bound)))

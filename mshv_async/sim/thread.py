@@ -113,7 +113,6 @@ class Thread:
         "finished",
         "first",
         "forever",
-        "frames",
         "held",
         "irqs_off",
         "kind",
@@ -132,7 +131,6 @@ class Thread:
         "tid",
         "timer_fired",
         "turns",
-        "vc",
         "waited",
         "woken",
     )
@@ -161,7 +159,6 @@ class Thread:
         self.mm: Any = None
         self.ledger = Ledger()
         self.serves: Thread | None = None  # whose work it does
-        self.frames: list[str] = []
         self.woken = False
         self.waited = False
         self.ran_at = 0
@@ -170,7 +167,6 @@ class Thread:
         self.clock_ns = 0
         self.ready_ns = -1
         self.resumes_at_ns = 0
-        self.vc: dict[int, int] = {}
 
     def __repr__(self) -> str:
         return f"<thread {self.name} at {self.op.label}>"

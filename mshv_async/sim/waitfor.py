@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mshv_async.sim import verdicts
+from mshv_async.sim.op import INTERRUPTIBLE
 
 if TYPE_CHECKING:
     from mshv_async.sim.runtime import Runtime
@@ -14,12 +15,12 @@ if TYPE_CHECKING:
 def blockers(thread: Thread) -> list[Thread]:
     """Return who can end the thread's wait; empty if it does not wait or nobody is known.
 
-    A wait that a signal or a timer can end closes no cycle, so it has no blockers here.
+    An interruptible wait, or one that a timer ends, closes no cycle: it has no blockers here.
     """
     op = thread.op
     if thread.finished or op.guard is None or op.holders is None or op.timed:
         return []
-    if op.wait == "interruptible" or thread.enabled:
+    if op.wait == INTERRUPTIBLE or thread.enabled:
         return []
     return [t for t in op.holders() if t is not None]
 

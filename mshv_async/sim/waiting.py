@@ -49,6 +49,8 @@ class WaitQueue(Shared):
             if not await do(op):
                 self.waiters = [t for t in self.waiters if t is not thread]
                 return 0 if cond() else -errno.EINTR
+            if not thread.woken:  # let go because the queue was freed: meet that
+                self.waiters = [t for t in self.waiters if t is not thread]
 
     def wake_up(self) -> None:
         """Wake the sleeper that came first."""

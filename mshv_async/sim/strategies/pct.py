@@ -45,7 +45,9 @@ class Pct:
 
     def begin(self, execution: int) -> bool:
         """Draw priorities and change points."""
-        if execution <= PROBES:
+        if execution == 0:
+            self._length = 2
+        elif execution <= PROBES:
             self._length = max(self._length, self._decisions)
         self._rng = rng = random.Random((self._seed << 40) ^ execution)
         self._priorities = {}
