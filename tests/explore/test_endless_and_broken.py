@@ -45,7 +45,8 @@ def test_a_fair_tail_takes_no_choices_so_nothing_is_exhausted() -> None:
         PAGE
         + DISCARD.replace("['madvise", "['repeat 2 madvise")
         + (
-            "[bounds]\nprogress_steps = 3\n[[inject]]\nat = 'hypercall.map_gpa'\nstatus = 'TIMEOUT'\n"
+            "[bounds]\nprogress_steps = 3\n"
+            "[[inject]]\nat = 'hypercall.map_gpa'\nstatus = 'TIMEOUT'\n"
         )
     )
     campaign = explore_sync(
