@@ -78,10 +78,11 @@ class Group(NamedTuple):
 class Program:
     """Groups of operations, one after the other; only the last may go on for ever.
 
-    Raises ValueError for an empty group, a negative count, or a group after one without end.
+    ``forever``: the last group never ends. Raises ValueError for an empty group, a negative
+    count, or a group after one without end.
     """
 
-    __slots__ = ("_ends", "_finite", "groups")
+    __slots__ = ("_ends", "_finite", "forever", "groups")
 
     def __init__(self, groups: tuple[Group, ...]) -> None:
         for index, group in enumerate(groups):
@@ -90,6 +91,7 @@ class Program:
             if group.times is None and index + 1 < len(groups):
                 raise ValueError(f"group {index} of the program never ends, but more follows")
         self.groups = groups
+        self.forever = bool(groups) and groups[-1].times is None
         self._ends = list(
             accumulate(len(g.operations) * g.times for g in groups if g.times is not None)
         )
@@ -99,11 +101,6 @@ class Program:
     def of(cls, *operations: Operation, times: int | None = 1) -> Program:
         """Return a program of one group."""
         return cls((Group(operations, times),) if operations else ())
-
-    @property
-    def forever(self) -> bool:
-        """Whether the last group never ends."""
-        return bool(self.groups) and self.groups[-1].times is None
 
     def at(self, position: int) -> Operation | None:
         """Return the operation at a position; None: the program is over."""

@@ -44,13 +44,11 @@ class RangeMap(Shared, Generic[V]):
         index = bisect_right(self._starts, key) - 1
         if index < 0 or self._ends[index] <= key:
             return None
-        value = self._values[index]
-        start = self._starts[index]
-        return value if key == start else self._along(value, key - start)
+        return self._along(self._values[index], key - self._starts[index])
 
     def _along(self, value: V, n: int) -> V:
         """Return the value ``n`` keys further in a run that begins with ``value``."""
-        return value.advance(n) if self.linear else value  # type: ignore[attr-defined]
+        return value.advance(n) if n and self.linear else value  # type: ignore[attr-defined]
 
     def runs(self, lo: int, hi: int) -> list[tuple[int, int, V]]:
         """Return the present runs, clipped to ``[lo, hi)``, in order."""

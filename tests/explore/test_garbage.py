@@ -1,0 +1,37 @@
+"""A campaign changes how often garbage is looked for, and only while it runs."""
+
+from __future__ import annotations
+
+import gc
+
+from mshv_async.explore.campaign import explore_sync
+from mshv_async.scenario import Scenario
+from mshv_async.sim import Runtime
+
+LITMUS = "litmus/two-vps-one-reclaimer"
+
+
+def test_the_threshold_is_what_it_was_after_a_campaign() -> None:
+    before = gc.get_threshold()
+    during = []
+    explore_sync(
+        Scenario.load(LITMUS),
+        "fix1",
+        schedules=1,
+        progress=lambda *_: during.append(gc.get_threshold()),
+    )
+    assert during
+    assert during[0] != before
+    assert gc.get_threshold() == before
+
+
+def test_worlds_do_not_pile_up() -> None:
+    alive = []
+
+    def count(*_: int) -> None:
+        alive.append(sum(isinstance(obj, Runtime) for obj in gc.get_objects()))
+
+    gc.collect()
+    explore_sync(Scenario.load(LITMUS), "fix1", schedules=257, progress=count)
+    assert len(alive) == 5
+    assert max(alive) < 64
