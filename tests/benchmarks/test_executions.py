@@ -31,7 +31,7 @@ pytestmark = pytest.mark.benchmark
 LITMUS = "litmus/two-vps-one-reclaimer"
 DRIVER = "fix1"
 EXECUTIONS = 60
-REPEATS = 5
+REPEATS = 3
 TOY_THREADS = 3
 
 

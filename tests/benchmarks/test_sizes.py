@@ -30,7 +30,7 @@ pytestmark = pytest.mark.benchmark
 
 SMALL, LARGE = "16GiB", "4TiB"
 EXECUTIONS = 20
-REPEATS = 7
+REPEATS = 5
 
 SCENARIO = """
 summary = "Two VPs and a discard in a region of {size}"
