@@ -32,6 +32,6 @@ def test_worlds_do_not_pile_up() -> None:
         alive.append(sum(isinstance(obj, Runtime) for obj in gc.get_objects()))
 
     gc.collect()
-    explore_sync(Scenario.load(LITMUS), "fix1", schedules=257, progress=count)
-    assert len(alive) == 5
-    assert max(alive) < 64
+    explore_sync(Scenario.load(LITMUS), "fix1", schedules=513, progress=count)
+    assert len(alive) == 9
+    assert max(alive) < 128
