@@ -119,7 +119,7 @@ def test_controlled_points() -> None:
         f"\npoint, thread changes:      {change:.2f} us, {1 / change:.2f} M/s, "
         f"{change / stock:.2f} of a stock switch"
     )
-    assert same < change
+    assert same < 1.5 * change  # on an idle machine about half of it
     assert change < 6 * stock
 
 
