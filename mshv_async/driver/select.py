@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from difflib import get_close_matches
+from inspect import iscoroutinefunction
 from pathlib import Path
 from types import ModuleType
 from typing import Final
@@ -179,7 +181,21 @@ def _user_driver(spec: str, source: str | None) -> DriverSpec:
     if not (isinstance(cls, type) and issubclass(cls, V6)):
         raise DriverError(f"{path}: {class_name} is not a driver; derive it from V6 or a later one")
     base = next(name for name, known in reversed(PROFILES.items()) if issubclass(cls, known))
+    _check_methods(path, cls, PROFILES[base])
     return DriverSpec(spec, cls, base, source=source)
+
+
+def _check_methods(path: str, cls: type[V6], base: type[V6]) -> None:
+    """Refuse methods that would silently override nothing, or that cannot be awaited."""
+    known = [name for name in dir(base) if not name.startswith("_")]
+    for name, method in vars(cls).items():
+        if not callable(method) or name.startswith("_"):
+            continue
+        if name not in known:
+            if meant := get_close_matches(name, known, n=1, cutoff=0.85):
+                raise DriverError(f"{path}: {cls.__name__}.{name} is unknown; mean {meant[0]}?")
+        elif iscoroutinefunction(getattr(base, name)) and not iscoroutinefunction(method):
+            raise DriverError(f"{path}: {cls.__name__}.{name} must be `async def`")
 
 
 def _load(path: str, source: str) -> ModuleType:

@@ -63,8 +63,10 @@ class Outcome(msgspec.Struct, frozen=True):
         return self.outcome == CLEAN
 
     def object(self) -> dict[str, Any]:
-        """Return the object that `explore --json` prints."""
+        """Return the object that `explore --json` prints; `--check` adds what the checks say."""
         shown = {k: v for k, v in msgspec.structs.asdict(self).items() if k != "campaign"}
+        if self.campaign.complaints is not None:
+            shown |= {"states": self.campaign.states, "complaints": self.campaign.complaints}
         built: dict[str, Any] = msgspec.to_builtins(shown)
         return built
 
@@ -133,7 +135,7 @@ def campaign_outcome(
         exhausted=campaign.exhausted,
         outcome=min(verdicts, key=severity, default=CLEAN),
         expected=list(expected),
-        as_expected=as_expected(expected, verdicts),
+        as_expected=campaign.schedules > 0 and as_expected(expected, verdicts),
         predicted=list(campaign.predicted),
         warnings=dict(campaign.warnings),
         findings=[

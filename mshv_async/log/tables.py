@@ -87,7 +87,7 @@ def verdict_lines(analysis: Analysis) -> list[str]:
     last = analysis.verdict
     if last is None:
         return [*note, "verdict: unknown"]
-    what = last.verdict if last.title in ("", last.verdict) else f"{last.verdict}: {last.title}"
+    what = last.title or last.verdict
     lines = [*note, f"verdict: {what}", f"digest: {last.digest or 'none (real time)'}"]
     if last.virtual_ns is not None:
         lines.append(f"virtual time: {duration(last.virtual_ns)}")

@@ -98,7 +98,9 @@ class Coherence:
         return False
 
     def _report(self, region: MshvMemRegion, gfn: int, entry: Any, pte: Any, how: str) -> None:
-        there = "nothing" if pte is None else f"{pte}"
+        there = "nothing"
+        if pte is not None:
+            there = f"{pte.state.name.lower()}, pfn {pte.pfn:#x}, {'rw' if pte.write else 'ro'}"
         self.world.violated(
             self.name,
             (

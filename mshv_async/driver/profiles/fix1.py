@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Fix1(V9):
-    """Five fixes.
+    """The fixes up to March 2026: A01, A07, C01, D07, D13.
 
     The callback computes its span before it takes the mutex (A07) and releases the mutex when
     NO_ACCESS fails (A01). The error path of a map drops its reference, which ends the notifier

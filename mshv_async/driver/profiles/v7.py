@@ -34,7 +34,7 @@ class RegionType(IntEnum):
 
 
 class V7(RegionRefcount):
-    """Three changes, after the review of v6.
+    """Regions counted and their list locked, one type instead of two booleans, chunk walks.
 
     *Life time*: a reference count for each region and a spinlock for the list (D01, D02); the
     patch ``region-refcount`` is the same change. *Type*: one enumeration instead of two booleans.

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class V9(V7):
-    """The overlap test is the true one again.
+    """The merged text: the overlap test is the true one again (D08).
 
     v7 had rewritten it to look at the ends of the new range only; v8 dropped that change. Folio
     orders other than 0 and 9 are refused from here on, which small pages do not show.
