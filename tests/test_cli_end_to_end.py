@@ -91,11 +91,20 @@ def test_ctrl_c_keeps_and_reports_what_was_found_so_far(tmp_path):
     args = ["explore", "litmus/one-page", "--driver", "fix1", "--schedules", "100000000"]
     command = [sys.executable, "-m", "mshv_async.cli", *args, "--out", str(tmp_path)]
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENV
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=ENV,
+        # A shell that runs the tests in the background has the signal ignored, and so would we.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     ) as process:
-        time.sleep(3)
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=30)
+        try:
+            time.sleep(3)
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=30)
+        finally:
+            process.kill()
     assert process.returncode == 130
     assert "interrupted: this is what was found so far" in out
     assert err.endswith("mshv-async: interrupted\n")
