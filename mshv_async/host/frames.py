@@ -170,11 +170,6 @@ class HostMemory(Shared):
 
     # -- counts ----------------------------------------------------------------------------
 
-    def get_page(self, pfn_lo: int, n: int = 1) -> None:
-        """Take a reference on each of ``n`` frames."""
-        for a, b, s in self.frames.runs(pfn_lo, pfn_lo + n):
-            self.frames.set(a, b, s._replace(refs=s.refs + 1))
-
     def put_page(self, pfn_lo: int, n: int = 1) -> None:
         """Drop a reference on each of ``n`` frames and free those without any left."""
         self._put(pfn_lo, pfn_lo + n, 1, 0)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from mshv_async.hyperv.codes import (
     ROOT_PARTITION_ID,
     HvCall,
-    HvMessageType,
     PartitionState,
     SchedulerType,
 )
@@ -118,14 +117,6 @@ class Hypervisor(Shared):
     def set_isr(self, handler: InterruptHandler) -> None:
         """Register the root's interrupt handler; it runs on the actor ``hv-isr``, atomically."""
         self.interrupts.handler = handler
-
-    async def signal_vp(self, partition_id: int, vp_index: int) -> None:
-        """Signal that a virtual processor may be dispatched again, as after an interrupt."""
-        partition = self.partition(partition_id)
-        assert partition is not None
-        vp = partition.vps.get(vp_index)
-        assert vp is not None
-        await vp.signal(HvMessageType.SCHEDULER_VP_SIGNAL_PAIR)
 
     # -- partitions ------------------------------------------------------------------------
 

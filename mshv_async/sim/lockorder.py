@@ -13,7 +13,6 @@ class Edge:
     inner: str
     thread: str
     step: int
-    functions: tuple[str, ...] = ()
 
 
 class LockOrder:

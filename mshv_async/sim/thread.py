@@ -90,14 +90,13 @@ class Ledger:
     Counts are scheduler steps. ``pages``: size of the operation under way, which widens the bound.
     """
 
-    __slots__ = ("finished", "mark", "owes", "own_steps", "pages")
+    __slots__ = ("mark", "owes", "own_steps", "pages")
 
     def __init__(self) -> None:
         self.owes = False
         self.own_steps = 0
         self.mark = 0
         self.pages = 0
-        self.finished = 0
 
 
 class Thread:
@@ -201,7 +200,6 @@ class Thread:
         ledger.own_steps = 0
         ledger.pages = 0
         ledger.mark = self.rt.steps
-        ledger.finished += 1
 
 
 async def do(op: Op) -> bool:
