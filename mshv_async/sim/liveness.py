@@ -3,6 +3,10 @@
 At the first bound the strategy loses its say: threads run round robin, and one that offers the
 processor (a retry) waits until the others that can run have run. Whoever makes no progress for
 another bound then cannot blame the schedule.
+
+A thread with a fatal signal pending owes more: it has to leave under every fair schedule, also
+where all processors run at the same speed. So from the signal on the strategy may choose that the
+tail begins at once, and while anybody is to leave each turn is one step.
 """
 
 from __future__ import annotations
@@ -44,7 +48,8 @@ def round_robin(rt: Runtime, enabled: list[Thread], cur: Thread | None) -> Threa
             cur.ran_at = rt.steps
             return cur
     rt.turns += 1
-    rt.quantum = _turn_steps(rt.turns)
+    leaving = rt.killed and any(t.ledger.leaving for t in rt.live)
+    rt.quantum = 0 if leaving else _turn_steps(rt.turns)
     if cur is oldest and len(enabled) > 1:
         oldest = min((t for t in enabled if t is not cur), key=lambda t: (t.ran_at, t.tid))
     oldest.ran_at = rt.steps
@@ -71,7 +76,7 @@ def own_bound(rt: Runtime, thread: Thread) -> None:
     if not ledger.owes or ledger.own_steps <= limit or rt.mode == "realtime":
         return
     if not rt.fair:  # a timed run is fair already, and gets the same second chance
-        _turn_fair(rt)
+        turn_fair(rt)
         return
     if _alone(rt, thread):
         thread.turns += 1  # nobody else wants the processor: each step is as good as a turn
@@ -101,7 +106,7 @@ def others_bound(rt: Runtime) -> None:
         if rt.steps - ledger.mark <= bound:
             continue
         if not rt.fair:
-            _turn_fair(rt)
+            turn_fair(rt)
             return
         had_turns = thread.turns >= TURNS_MIN or rt.timed or not ledger.own_steps
         if had_turns or rt.steps - ledger.mark > LONG_BOUND * bound:
@@ -113,18 +118,37 @@ def _no_progress(rt: Runtime, thread: Thread) -> None:
     """End the execution: fairly scheduled for a whole bound, the operation did not end.
 
     Livelock if its threads stepped; but if all they did was to stand at the same wait, be woken
-    and wait again, what it waits for came and went: starvation.
+    and wait again, what it waits for came and went: starvation. A thread that was to leave is
+    unkillable in both cases.
     """
     op = thread.op
     serving = {t.tid for t in rt.live if t.ledger is thread.ledger}
     steps = [o for tid, o in rt.trace[rt.fair_since :] if tid in serving]
-    if op.guard is None or any(o.label != op.label or o.obj is not op.obj for o in steps):
+    moved = op.guard is None or any(o.label != op.label or o.obj is not op.obj for o in steps)
+    came = moved or bool(steps) or thread.waited
+    if thread.ledger.leaving and came:
+        rt.finish(verdicts.unkillable(rt, thread))
+    elif moved:
         rt.finish(verdicts.livelock(rt, thread))
     else:
-        rt.finish(verdicts.starved(rt, thread, came=bool(steps) or thread.waited))
+        rt.finish(verdicts.starved(rt, thread, came=came))
 
 
-def _turn_fair(rt: Runtime) -> None:
+def kill_sent(rt: Runtime) -> None:
+    """Let the strategy choose whether the fair tail begins with the first fatal signal.
+
+    Only where somebody goes on for ever: else whoever is killed has the processor in the end.
+    """
+    if rt.killed or rt.mode != "explore":
+        return
+    rt.killed = True
+    adversary = any(t.forever and not t.fatal_pending for t in rt.live)
+    if adversary and rt.choose("liveness.fair", 2):
+        turn_fair(rt)
+
+
+def turn_fair(rt: Runtime) -> None:
+    """Take the choice of threads from the strategy and begin a new bound for everybody."""
     rt.fair = True
     rt.fair_since = rt.steps
     for thread in rt.live:

@@ -13,12 +13,13 @@ from mshv_async.sim import liveness, verdicts, waitfor
 from mshv_async.sim.bounds import Bounds
 from mshv_async.sim.costs import CostTable
 from mshv_async.sim.current import current_or_none
-from mshv_async.sim.faults import Finding, ModelFault, Place, SimulationEnded
+from mshv_async.sim.facts import Facts
+from mshv_async.sim.faults import Finding, ModelFault, SimulationEnded
 from mshv_async.sim.inject import Injection, Injector
 from mshv_async.sim.lockorder import LockOrder
 from mshv_async.sim.misfit import TapeMisfit
 from mshv_async.sim.op import SLEEP, Op
-from mshv_async.sim.stacks import StackFrame, stack_of, traceback_stack
+from mshv_async.sim.stacks import traceback_stack
 from mshv_async.sim.tape import THREAD, Decision, Tape
 from mshv_async.sim.thread import START, Thread
 
@@ -42,7 +43,7 @@ class Departure:
     why: str
 
 
-class Runtime:
+class Runtime(Facts):
     """Schedules the threads of one execution on a simulated loop.
 
     ``mode`` is ``explore`` (the strategy decides), ``timed`` (the thread with the earliest
@@ -67,6 +68,7 @@ class Runtime:
         checkers: tuple[StepChecker, ...] = (),
         suspended: bool = False,
     ) -> None:
+        super().__init__(is_driver, checkers, keep=keep)
         self.strategy = strategy
         self.mode = mode
         self.timed = mode == "timed"
@@ -75,21 +77,18 @@ class Runtime:
         self.costs = costs or CostTable()
         self.injector = Injector(injections)
         self.panic_on_warn = panic_on_warn
-        self.is_driver = is_driver
-        self.checkers = checkers
         self.suspended = suspended
         self.live: list[Thread] = []
         self.all_threads: list[Thread] = []
         self.trace: list[tuple[int, Op]] = []
         self.clock_trace: list[int] = []
         self.tape: Tape = []
-        self.notes: list[tuple[int, int, str, dict[str, Any]]] | None = [] if keep else None
-        self.steps = 0
         self.preempted_at: list[int] = []
         self.choices: list[tuple[int, Decision]] = []
         self.now_ns = 0
         self.hung_due_ns = 0
         self.running: Thread | None = None
+        self.killed = False  # a fatal signal was sent
         self.fair = False
         self.fair_since = 0
         self.quantum = 0
@@ -101,10 +100,6 @@ class Runtime:
         self.error: BaseException | None = None
         self.departure: Departure | None = None
         self.cut: str | None = None
-        self.pending: list[Finding] = []
-        self.later: list[Callable[[], None]] = []  # judgements due when the step ends
-        self.observing = False
-        self.watchers: dict[str, list[Callable[..., None]]] = {}
         self.lock_order = LockOrder()
         self.world: Any = None
         self.roots: Callable[[], Iterable[Any]] = tuple  # where the state of the world begins
@@ -246,7 +241,7 @@ class Runtime:
             enabled = [
                 t
                 for t in self.live
-                if (g := t.op.guard) is None or g(t) or (t.op.interruptible and t.fatal_pending)
+                if (g := t.op.guard) is None or g(t) or (t.op.interruptible and t.interrupted)
             ]
             if cur is not None and cur.op.guard is not None and cur not in enabled:
                 if cur.op.idle and cur.daemon:
@@ -348,6 +343,7 @@ class Runtime:
         self.probe("thread.exit", thread)
         if thread.serves is None:
             thread.ledger.owes = False  # whoever still works for it has nothing left to finish
+            thread.ledger.leaving = False
         self.closing = self._only_forever()
         if self.suspended:
             self._decide_later(None, thread)
@@ -375,6 +371,10 @@ class Runtime:
         self.choices.append((self.steps, Decision(label, value, bound)))
         return value
 
+    def kill_sent(self) -> None:
+        """Note that a fatal signal was sent."""
+        liveness.kill_sent(self)
+
     # -- time ------------------------------------------------------------------------------
 
     def arm_timer(self, thread: Thread, ns: int) -> None:
@@ -401,60 +401,7 @@ class Runtime:
         """Return armed timers as (ns from now, thread name), earliest first."""
         return sorted((due - self.now_ns, t.name) for due, _, t in self._timers)
 
-    # -- facts, notes, verdicts ------------------------------------------------------------
-
-    def watch(self, name: str, watcher: Callable[..., None]) -> None:
-        """Subscribe to the facts of one name that the models tell."""
-        self.watchers.setdefault(name, []).append(watcher)
-
-    def probe(self, name: str, *args: Any) -> None:
-        """Tell the watchers a fact. What they look at leaves no footprint."""
-        watchers = self.watchers.get(name)
-        if watchers:
-            self.observing = True
-            for watcher in watchers:
-                watcher(*args)
-            self.observing = False
-
-    def note(self, event: str, fields: dict[str, Any]) -> None:
-        """Record a log event of the running thread, if this execution is kept."""
-        if self.notes is not None:
-            thread = current_or_none()
-            name = thread.name if thread is not None else "setup"
-            t_ns = thread.clock_ns if thread is not None else 0
-            self.notes.append((self.steps, t_ns, name, {"event": event, **fields}))
-
-    def touched(self, obj: Any, what: str, write: bool, lo: int = 0, hi: int = 0) -> None:
-        """Add an access to the footprint of the current step."""
-        if not self.observing:
-            for checker in self.checkers:
-                checker.touched(obj, what, write, lo, hi)
-
-    def stack_of(self, thread: Thread) -> tuple[str, ...]:
-        """Return the names of the functions on a thread's stack, innermost first."""
-        return tuple(f.function for f in stack_of(thread, current_or_none()))
-
-    def place(self, thread: Thread | None = None, frames: list[StackFrame] | None = None) -> Place:
-        """Return where a thread is now: the functions worth naming first."""
-        thread = thread or current_or_none()
-        if thread is None:
-            return Place("setup", 0, ())
-        frames = stack_of(thread, current_or_none()) if frames is None else frames
-        driver = [f.function for f in frames if self.is_driver(f.module)]
-        if not driver and thread.serves is not None:
-            served = stack_of(thread.serves, None)
-            driver = [f.function for f in served if self.is_driver(f.module)]
-        rest = [f.function for f in frames if not self.is_driver(f.module)]
-        return Place(thread.name, self.steps, (*driver, *rest))
-
-    def report(self, finding: Finding) -> None:
-        """Take a finding of the oracle; it is judged when the current step ends."""
-        self.pending.append(finding)
-
-    def judge_later(self, judge: Callable[[], None]) -> None:
-        """Have the oracle look when the current step ends, once however often it is asked."""
-        if judge not in self.later:
-            self.later.append(judge)
+    # -- verdicts --------------------------------------------------------------------------
 
     def _step_ended(self, thread: Thread) -> None:
         if self.later:
@@ -464,13 +411,6 @@ class Runtime:
         if self.pending:
             self.finish(_worst(self.pending))
             raise SimulationEnded
-
-    def _judge(self) -> None:
-        due, self.later = self.later, []
-        self.observing = True
-        for judge in due:
-            judge()
-        self.observing = False
 
     def faulted(self, thread: Thread, fault: ModelFault, tb: TracebackType | None) -> None:
         """End the execution because modelled code faulted on this thread."""
@@ -501,6 +441,8 @@ class Runtime:
                 self.error = error
             if self.pending:
                 self.finding = _worst(self.pending)
+            elif self.noted:
+                self.finding = _worst([*self.noted.values()])
         assert self.loop is not None
         self.loop.next_parker = None
         self.loop.call_soon(self._reap)

@@ -312,7 +312,7 @@ def _raw_getter(cls: type, slot: str) -> Getter:
 
 def _write_thread(writer: KeyWriter, thread: Thread) -> None:
     writer.out.append(
-        f"thread {thread.name} {int(thread.finished)}{int(thread.fatal_pending)}"
+        f"thread {thread.name} {int(thread.finished)}{thread.signal_pending + thread.fatal_pending}"
         f"{thread.spins}{thread.irqs_off}{thread.nonblock_depth}{int(thread.woken)}"
         f"{int(thread.timer_fired)}{int(thread.ledger.owes)}"
     )
@@ -330,11 +330,14 @@ def state_text(rt: Runtime, roots: Iterable[Any], opaque: tuple[type, ...] = ())
     for thread in rt.all_threads:
         _write_thread(writer, thread)
     running = rt.running.name if rt.running is not None else "-"
-    writer.out.append(f"{running} {int(rt.fair)} {int(rt.closing)} {rt.pending_timers()}")
+    writer.out.append(
+        f"{running} {int(rt.fair)} {int(rt.killed)} {int(rt.closing)} {rt.pending_timers()}"
+    )
     if rt.fair:  # the fair scheduler counts turns: no two of its states are the same
         writer.out.append(str(rt.steps))
     writer.write(sorted(rt.injector.used.items()))
     writer.write(sorted(rt.warnings))
+    writer.write(sorted(rt.noted))
     return writer.out
 
 

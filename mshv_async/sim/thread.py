@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mshv_async.sim.current import current
 from mshv_async.sim.faults import SimulationEnded
-from mshv_async.sim.op import Kind, Op
+from mshv_async.sim.op import INTERRUPTIBLE, Kind, Op
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator
@@ -88,11 +88,13 @@ class Ledger:
     """Progress owed for one program; shared by the threads that work for it.
 
     Counts are scheduler steps. ``pages``: size of the operation under way, which widens the bound.
+    ``leaving``: a fatal signal came; what is owed from then on is the thread's end.
     """
 
-    __slots__ = ("mark", "owes", "own_steps", "pages")
+    __slots__ = ("leaving", "mark", "owes", "own_steps", "pages")
 
     def __init__(self) -> None:
+        self.leaving = False
         self.owes = False
         self.own_steps = 0
         self.mark = 0
@@ -126,6 +128,7 @@ class Thread:
         "resumes_at_ns",
         "rt",
         "serves",
+        "signal_pending",
         "spins",
         "tid",
         "timer_fired",
@@ -154,6 +157,7 @@ class Thread:
         self.spins = 0
         self.irqs_off = 0
         self.nonblock_depth = 0
+        self.signal_pending = False
         self.fatal_pending = False
         self.mm: Any = None
         self.ledger = Ledger()
@@ -179,15 +183,40 @@ class Thread:
     def enabled(self) -> bool:
         """Whether the pending operation can happen now."""
         op = self.op
-        return op.guard is None or (op.interruptible and self.fatal_pending) or op.guard(self)
+        return op.guard is None or (op.interruptible and self.interrupted) or op.guard(self)
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether a pending signal ends the wait: a killable one only if it is fatal."""
+        return self.signal_pending and (self.fatal_pending or self.op.wait == INTERRUPTIBLE)
+
+    def signal(self) -> None:
+        """Make a signal pending that does not kill; interruptible waits end with -EINTR."""
+        self.signal_pending = True
+
+    def take_signal(self) -> None:
+        """Handle the pending signal on the way back to user space; a fatal one stays."""
+        self.signal_pending = self.fatal_pending
 
     def signal_fatal(self) -> None:
-        """Make a fatal signal pending; killable and interruptible waits end with -EINTR."""
+        """Make a fatal signal pending; killable and interruptible waits end with -EINTR.
+
+        From now on the thread owes its end, whatever else it does.
+        """
+        if self.fatal_pending:
+            return
+        self.signal_pending = True
         self.fatal_pending = True
+        if not self.finished and not self.daemon:
+            self.owes_progress()
+            self.ledger.leaving = True
+            self.rt.kill_sent()
 
     def owes_progress(self, pages: int = 0) -> None:
         """Start an operation that must finish; ``pages`` widens its bound."""
         ledger = self.ledger
+        if ledger.leaving:
+            return
         ledger.owes = True
         ledger.pages = pages
         ledger.own_steps = 0
@@ -196,6 +225,8 @@ class Thread:
     def progress(self) -> None:
         """Report that the thread's program operation finished."""
         ledger = self.ledger
+        if ledger.leaving:
+            return
         ledger.owes = False
         ledger.own_steps = 0
         ledger.pages = 0
@@ -211,7 +242,9 @@ async def do(op: Op) -> bool:
     thread = current()
     if thread.rt.arrive(thread, op):
         await park(thread.parker)  # type: ignore[arg-type]
-    return not op.interruptible or not thread.fatal_pending or op.guard is None or op.guard(thread)
+    if not op.interruptible or not thread.interrupted:
+        return True
+    return op.guard is None or op.guard(thread)
 
 
 async def point(

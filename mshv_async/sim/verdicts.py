@@ -38,6 +38,10 @@ ORDER = (
 )
 
 
+#: Findings that are noted while the execution goes on.
+NOTED = frozenset({"warn", "invariant:reclaim-under-lock"})
+
+
 def severity(verdict: str) -> int:
     """Return the rank of a verdict, 0 the worst."""
     return ORDER.index(verdict.partition(":")[0])
@@ -178,6 +182,25 @@ def livelock(rt: Runtime, thread: Thread) -> Finding:
             (
                 f"{thread.name} took {thread.ledger.own_steps} steps since turning fair "
                 "without finishing its operation"
+            ),
+            *(f"{t.name} stands at {t.op.label} {t.op.object_name}".rstrip() for t in serving[:2]),
+        ),
+        stacks=_stacks(rt, serving),
+        step=rt.steps,
+        threads=tuple(t.name for t in serving),
+    )
+
+
+def unkillable(rt: Runtime, thread: Thread) -> Finding:
+    """Word a killed thread that does not leave, though it and all others run equally often."""
+    serving = _serving(rt, thread)
+    return Finding(
+        "unkillable",
+        title("unkillable", _loop_functions(rt, thread)),
+        (
+            (
+                f"{thread.name} has a fatal signal pending, took {thread.ledger.own_steps} steps "
+                "since turning fair and has not left"
             ),
             *(f"{t.name} stands at {t.op.label} {t.op.object_name}".rstrip() for t in serving[:2]),
         ),
