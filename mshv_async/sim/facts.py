@@ -1,0 +1,113 @@
+"""What one execution tells: facts for its watchers, notes for its log, findings for its verdict.
+
+Models tell facts (`probe`), the oracle watches them and reports findings. What a watcher looks at
+leaves no footprint. Findings are judged when the step ends in which they were seen.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mshv_async.sim import verdicts
+from mshv_async.sim.current import current_or_none
+from mshv_async.sim.faults import Finding, Place
+from mshv_async.sim.stacks import StackFrame, stack_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mshv_async.sim.checkers import StepChecker
+    from mshv_async.sim.thread import Thread
+
+
+class Facts:
+    """Watchers, notes and findings of one execution.
+
+    ``pending``: findings of this step, each of which ends the execution. ``noted``: those that do
+    not, the first of each title. ``later``: judgements due when the step ends.
+    """
+
+    def __init__(
+        self,
+        is_driver: Callable[[str], bool],
+        checkers: tuple[StepChecker, ...],
+        *,
+        keep: bool,
+    ) -> None:
+        self.is_driver = is_driver
+        self.checkers = checkers
+        self.notes: list[tuple[int, int, str, dict[str, Any]]] | None = [] if keep else None
+        self.watchers: dict[str, list[Callable[..., None]]] = {}
+        self.observing = False
+        self.pending: list[Finding] = []
+        self.noted: dict[str, Finding] = {}
+        self.later: list[Callable[[], None]] = []
+        self.steps = 0
+
+    def watch(self, name: str, watcher: Callable[..., None]) -> None:
+        """Subscribe to the facts of one name that the models tell."""
+        self.watchers.setdefault(name, []).append(watcher)
+
+    def probe(self, name: str, *args: Any) -> None:
+        """Tell the watchers a fact. What they look at leaves no footprint."""
+        watchers = self.watchers.get(name)
+        if watchers:
+            self.observing = True
+            for watcher in watchers:
+                watcher(*args)
+            self.observing = False
+
+    def note(self, event: str, fields: dict[str, Any]) -> None:
+        """Record a log event of the running thread, if this execution is kept."""
+        if self.notes is not None:
+            thread = current_or_none()
+            name = thread.name if thread is not None else "setup"
+            t_ns = thread.clock_ns if thread is not None else 0
+            self.notes.append((self.steps, t_ns, name, {"event": event, **fields}))
+
+    def touched(self, obj: Any, what: str, write: bool, lo: int = 0, hi: int = 0) -> None:
+        """Add an access to the footprint of the current step."""
+        if not self.observing:
+            for checker in self.checkers:
+                checker.touched(obj, what, write, lo, hi)
+
+    def stack_of(self, thread: Thread) -> tuple[str, ...]:
+        """Return the names of the functions on a thread's stack, innermost first."""
+        return tuple(f.function for f in stack_of(thread, current_or_none()))
+
+    def place(self, thread: Thread | None = None, frames: list[StackFrame] | None = None) -> Place:
+        """Return where a thread is now: the functions worth naming first."""
+        thread = thread or current_or_none()
+        if thread is None:
+            return Place("setup", 0, ())
+        frames = stack_of(thread, current_or_none()) if frames is None else frames
+        driver = [f.function for f in frames if self.is_driver(f.module)]
+        if not driver and thread.serves is not None:
+            served = stack_of(thread.serves, None)
+            driver = [f.function for f in served if self.is_driver(f.module)]
+        rest = [f.function for f in frames if not self.is_driver(f.module)]
+        return Place(thread.name, self.steps, (*driver, *rest))
+
+    def report(self, finding: Finding) -> None:
+        """Take a finding of the oracle; it ends the execution when the current step ends.
+
+        Those that end none (``warn``, ``reclaim-under-lock``) are kept, and are what an
+        execution came to that ends without another.
+        """
+        if finding.verdict in verdicts.NOTED:
+            self.noted.setdefault(finding.title, finding)
+        else:
+            self.pending.append(finding)
+
+    def judge_later(self, judge: Callable[[], None]) -> None:
+        """Have the oracle look when the current step ends, once however often it is asked."""
+        if judge not in self.later:
+            self.later.append(judge)
+
+    def _judge(self) -> None:
+        """Make the judgements that are due."""
+        due, self.later = self.later, []
+        self.observing = True
+        for judge in due:
+            judge()
+        self.observing = False
