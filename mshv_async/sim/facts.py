@@ -86,7 +86,7 @@ class Facts:
             served = stack_of(thread.serves, None)
             driver = [f.function for f in served if self.is_driver(f.module)]
         rest = [f.function for f in frames if not self.is_driver(f.module)]
-        return Place(thread.name, self.steps, (*driver, *rest))
+        return Place(thread.name, self.steps, (*driver, *rest), len(driver))
 
     def report(self, finding: Finding) -> None:
         """Take a finding of the oracle; it ends the execution when the current step ends.

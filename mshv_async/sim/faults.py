@@ -14,11 +14,21 @@ class SimulationEnded(BaseException):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where something happened: who, at which step, in which functions (innermost first)."""
+    """Where something happened: who, at which step, in which functions.
+
+    ``functions``: first those of the driver, then the others, the innermost first in both.
+    ``drivers``: how many are the driver's.
+    """
 
     thread: str
     step: int
     functions: tuple[str, ...]
+    drivers: int = 0
+
+    @property
+    def driver(self) -> tuple[str, ...]:
+        """The driver's functions, the innermost first."""
+        return self.functions[: self.drivers]
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 QUANTUM_STEPS = 64
 #: So many turns a thread has had before it is blamed.
 TURNS_MIN = 100
+#: Each so many steps for an operation, it is noted where its thread stands.
+SAMPLE_STEPS = 13
 #: A thread that steps, but has few turns, is blamed after so many times the bound.
 LONG_BOUND = 8
 
@@ -67,6 +69,16 @@ def _turn_steps(turn: int) -> int:
     mixed = (mixed ^ mixed >> 15) * 0x85EBCA77 & 0xFFFFFFFF
     mixed ^= mixed >> 13
     return (mixed >> 8) % (1 << (mixed & 7))
+
+
+def sample_calls(rt: Runtime, thread: Thread) -> None:
+    """Keep of a thread's calls those that it is in at every sample: they hold the loop."""
+    if thread.ledger.own_steps % SAMPLE_STEPS:
+        return
+    calls = rt.stack_of(thread)[::-1]
+    before = rt.lasting_calls.get(thread.tid, calls)
+    same = [a for a, b in zip(before, calls, strict=False) if a == b]
+    rt.lasting_calls[thread.tid] = before[: len(same)]
 
 
 def own_bound(rt: Runtime, thread: Thread) -> None:
@@ -151,6 +163,7 @@ def turn_fair(rt: Runtime) -> None:
     """Take the choice of threads from the strategy and begin a new bound for everybody."""
     rt.fair = True
     rt.fair_since = rt.steps
+    rt.look_steps = 0  # at each step from now on
     for thread in rt.live:
         thread.ledger.own_steps = 0
         thread.ledger.mark = rt.steps

@@ -73,7 +73,7 @@ class Runtime(Facts):
         self.mode = mode
         self.timed = mode == "timed"
         self.bounds = bounds or Bounds()
-        self.progress_steps = self.bounds.progress_steps
+        self.look_steps = self.bounds.progress_steps  # own steps from which on bounds are looked at
         self.costs = costs or CostTable()
         self.injector = Injector(injections)
         self.panic_on_warn = panic_on_warn
@@ -93,6 +93,7 @@ class Runtime(Facts):
         self.fair_since = 0
         self.quantum = 0
         self.turns = 0
+        self.lasting_calls: dict[int, tuple[str, ...]] = {}  # by tid, outermost first
         self.closing = False
         self.ended = False
         self.finding: Finding | None = None
@@ -272,7 +273,7 @@ class Runtime(Facts):
             nxt.ledger.own_steps += 1
             if self.checkers:
                 self._tell_checkers(nxt)
-            if nxt.ledger.own_steps > self.progress_steps or not self.steps & 0xFF:
+            if nxt.ledger.own_steps > self.look_steps or not self.steps & 0xFF:
                 self._look_at_bounds(nxt)
                 if self.ended:
                     return None
@@ -286,7 +287,9 @@ class Runtime(Facts):
             checker.step_begins(nxt, nxt.op)
 
     def _look_at_bounds(self, nxt: Thread) -> None:
-        if nxt.ledger.own_steps > self.progress_steps:
+        if self.fair:
+            liveness.sample_calls(self, nxt)
+        if nxt.ledger.own_steps > self.look_steps:
             liveness.own_bound(self, nxt)
         if not self.steps & 0xFF and not self.ended:
             liveness.others_bound(self)

@@ -160,16 +160,19 @@ def _serving(rt: Runtime, thread: Thread) -> list[Thread]:
     return [t for t in rt.live if t.ledger is thread.ledger] or [thread]
 
 
-def _loop_functions(rt: Runtime, thread: Thread) -> list[str]:
-    """Return the outermost driver function among those that serve the operation, or a label."""
-    for t in _serving(rt, thread):
-        frames = rt.place(t).functions
-        if frames and t.name == thread.name:
-            return [frames[-1]]
-    for t in _serving(rt, thread):
-        if frames := rt.place(t).functions:
-            return [frames[-1]]
-    return [thread.name]
+def _looping_function(rt: Runtime, thread: Thread) -> str:
+    """Return the innermost of the calls that a thread has not left since the tail began.
+
+    The loop is in it, or below it. The driver's, if one of those that serve the operation is in
+    the driver all the time; a coroutine's own machinery (``_name``) is passed over.
+    """
+    for t in (thread, *_serving(rt, thread)):
+        driver = set(rt.place(t).driver)
+        lasting = [f for f in rt.lasting_calls.get(t.tid, ()) if f in driver]
+        if lasting:
+            return lasting[-1]
+    named = [f for f in rt.lasting_calls.get(thread.tid, ()) if not f.startswith("_")]
+    return named[-1] if named else thread.name
 
 
 def livelock(rt: Runtime, thread: Thread) -> Finding:
@@ -177,7 +180,7 @@ def livelock(rt: Runtime, thread: Thread) -> Finding:
     serving = _serving(rt, thread)
     return Finding(
         "livelock",
-        title("livelock", _cycle_functions(rt, thread)),
+        title("livelock", [_looping_function(rt, thread)]),
         (
             (
                 f"{thread.name} took {thread.ledger.own_steps} steps since turning fair "
@@ -196,7 +199,7 @@ def unkillable(rt: Runtime, thread: Thread) -> Finding:
     serving = _serving(rt, thread)
     return Finding(
         "unkillable",
-        title("unkillable", _loop_functions(rt, thread)),
+        title("unkillable", [_looping_function(rt, thread)]),
         (
             (
                 f"{thread.name} has a fatal signal pending, took {thread.ledger.own_steps} steps "
@@ -208,16 +211,6 @@ def unkillable(rt: Runtime, thread: Thread) -> Finding:
         step=rt.steps,
         threads=tuple(t.name for t in serving),
     )
-
-
-def _cycle_functions(rt: Runtime, thread: Thread) -> list[str]:
-    """Name what the loop goes round: the driver's outermost function of the serving threads."""
-    for t in _serving(rt, thread):
-        frames = [f for f in rt.place(t).functions if not f.startswith("_")]
-        driver = [f for f in frames if "ioctl" in f]
-        if driver:
-            return [driver[0]]
-    return _loop_functions(rt, thread)
 
 
 def starved(rt: Runtime, thread: Thread, *, came: bool) -> Finding:
