@@ -39,13 +39,19 @@ from mshv_async.hyperv.codes import (
     status_to_errno_2024,
 )
 from mshv_async.hyperv.engine import HypercallEngine
-from mshv_async.hyperv.hypervisor import Hypervisor
+from mshv_async.hyperv.hypervisor import Hypervisor, RootMemory
 from mshv_async.hyperv.interrupt import InterruptHandler
-from mshv_async.hyperv.message import NO_MESSAGE, InterceptMessage, SignalMessage
+from mshv_async.hyperv.message import (
+    MESSAGE_BYTES,
+    NO_MESSAGE,
+    InterceptMessage,
+    SignalMessage,
+)
 from mshv_async.hyperv.partition import HvPartition, accepts
 from mshv_async.hyperv.pool import PageRun, Pool, PoolCosts
 from mshv_async.hyperv.request import HvRequest, HvResult, RegisterValue
 from mshv_async.hyperv.slat import MMIO, NO_ACCESS_ENTRY, NOACCESS, RAM, SlatEntry, entry_of
+from mshv_async.hyperv.slat_rules import SlatRules
 from mshv_async.hyperv.vp import VirtualProcessor
 from mshv_async.hyperv.vpcalls import MAX_VPS
 
@@ -67,6 +73,7 @@ __all__ = [
     "MAP_USER_EXECUTABLE",
     "MAP_WRITABLE",
     "MAX_VPS",
+    "MESSAGE_BYTES",
     "MMIO",
     "NOACCESS",
     "NO_ACCESS_ENTRY",
@@ -96,9 +103,11 @@ __all__ = [
     "Pool",
     "PoolCosts",
     "RegisterValue",
+    "RootMemory",
     "SchedulerType",
     "SignalMessage",
     "SlatEntry",
+    "SlatRules",
     "VirtualProcessor",
     "accepts",
     "entry_of",

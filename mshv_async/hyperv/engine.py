@@ -67,7 +67,13 @@ class HypercallEngine:
             self._tell_slat_op(request)
         lp.requests.post(request)
         label = CALL_LABELS[request.code]
-        await do(Op(label, lp, kind=SPIN, guard=lp.answered, holders=lp.servers))
+        if request.code is HvCall.DISPATCH_VP:
+            ended = lp.answered_or_interrupted
+            await do(Op(label, lp, kind=SPIN, guard=ended, holders=lp.servers))
+            if lp.result is None:
+                await self._interrupt(lp)
+        else:
+            await do(Op(label, lp, kind=SPIN, guard=lp.answered, holders=lp.servers))
         result = lp.result
         assert result is not None
         lp.result = None
@@ -79,6 +85,14 @@ class HypercallEngine:
                 done=result.done,
             )
         return result
+
+    async def _interrupt(self, lp: LogicalProcessor) -> None:
+        """Let the host's interrupt end a dispatch, unless the guest ended it meanwhile."""
+        vp = lp.vp
+        await do(Op("vp.host_interrupt", vp, kind=SPIN))
+        if lp.result is None:
+            assert vp is not None
+            vp.interrupt()
 
     def _logical_processor(self, caller: Thread) -> LogicalProcessor:
         """Return the caller's channel; its worker is started by its first call."""
@@ -99,6 +113,7 @@ class HypercallEngine:
     def _tell_slat_op(self, request: HvRequest) -> None:
         """Tell the watchers which SLAT operation is asked for, one fact for each source run."""
         partition = self.hv.partition(request.partition_id)
+        probe("hypercall.issued", partition, request)
         stride = request.pages_per_rep
         runs = request.sources(request.start, request.reps) or [
             (request.start, request.reps - request.start, 0)

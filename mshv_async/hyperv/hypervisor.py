@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from mshv_async.hyperv.codes import (
     ROOT_PARTITION_ID,
@@ -15,6 +15,7 @@ from mshv_async.hyperv.interrupt import InterruptHandler, RootInterrupts
 from mshv_async.hyperv.partition import HvPartition
 from mshv_async.hyperv.pool import PageRun, PoolCosts
 from mshv_async.hyperv.request import HvRequest, HvResult, RegisterValue
+from mshv_async.hyperv.slat_rules import DEFAULT_RULES, SlatRules, check_rules
 from mshv_async.sim import Grain, Shared, SharedDict
 
 if TYPE_CHECKING:
@@ -23,17 +24,30 @@ if TYPE_CHECKING:
     from mshv_async.hyperv.lp import LogicalProcessor
 
 
+class RootMemory(Protocol):
+    """Content of host pages, as far as the hypervisor changes it."""
+
+    def zero(self, pfn_lo: int, pfn_hi: int) -> None:
+        """Clear pages that come back from a pool."""
+        ...
+
+
 class Hypervisor(Shared):
     """All that the hypervisor keeps.
 
     ``scheduler``: ROOT, or any other for a hypervisor that schedules by itself. ``grain``: the
     GFNs that programs name, where elements of rep calls are not grouped. ``named_reps``: indices
     of elements that injections name, for the same end. ``costs``: pool pages that calls draw.
+    ``slat_rules``: open points of the table. ``tables``: whose pool pays for table pages.
+    ``root_pool``: free pages of the root's own pool at the start. ``failed_deposit``: the pages
+    that a DEPOSIT took before it failed are kept, or returned (bugs.md E06). ``root_memory``:
+    where withdrawn pages are cleared.
     """
 
     __slots__ = (
         "costs",
         "engine",
+        "failed_deposit",
         "grain",
         "interrupts",
         "named_reps",
@@ -41,19 +55,27 @@ class Hypervisor(Shared):
         "partitions",
         "processors",
         "root",
+        "root_memory",
         "scheduler",
+        "slat_rules",
+        "tables",
     )
     _const = (
         "costs",
         "engine",
+        "failed_deposit",
         "grain",
         "interrupts",
         "named_reps",
         "processors",
         "root",
+        "root_memory",
         "scheduler",
+        "slat_rules",
+        "tables",
     )
     _sync = True
+    _not_state = ("failed_deposit", "root_memory", "slat_rules", "tables")  # never change
 
     def __init__(
         self,
@@ -62,13 +84,23 @@ class Hypervisor(Shared):
         grain: Grain | None = None,
         named_reps: Iterable[int] = (),
         costs: PoolCosts | None = None,
+        slat_rules: SlatRules = DEFAULT_RULES,
+        tables: Literal["partition", "root"] = "partition",
+        root_pool: int = 0,
+        failed_deposit: Literal["kept", "returned"] = "kept",
+        root_memory: RootMemory | None = None,
         name: str = "hypervisor",
     ) -> None:
         super().__init__(name)
+        check_rules(slat_rules)
         self.scheduler = scheduler
         self.grain = grain if grain is not None else Grain(())
         self.named_reps = tuple(sorted(set(named_reps)))
         self.costs = costs or PoolCosts()
+        self.slat_rules = slat_rules
+        self.tables = tables
+        self.failed_deposit = failed_deposit
+        self.root_memory = root_memory
         self.interrupts = RootInterrupts(f"{name}.interrupts")
         self.processors: SharedDict[str, LogicalProcessor] = SharedDict(
             f"{name}.processors", listed=False
@@ -78,6 +110,7 @@ class Hypervisor(Shared):
         self.next_id = ROOT_PARTITION_ID
         self.root = self.new_partition(parent=0)
         self.root.state = PartitionState.ACTIVE
+        self.root.pool.add(root_pool)
 
     # -- hypercalls ------------------------------------------------------------------------
 

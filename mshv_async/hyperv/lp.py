@@ -14,15 +14,17 @@ from mshv_async.sim import Mailbox, Shared, Thread
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from mshv_async.hyperv.vp import VirtualProcessor
+
 
 class LogicalProcessor(Shared):
     """The channel between ``caller`` and its ``worker``.
 
     ``result`` is the answer that the caller spins for. ``server`` is who owes it: the worker, or
-    the guest processor while a dispatched virtual processor runs.
+    the guest processor while the dispatched virtual processor ``vp`` runs.
     """
 
-    __slots__ = ("caller", "requests", "result", "server", "worker")
+    __slots__ = ("caller", "requests", "result", "server", "vp", "worker")
     _const = ("caller", "requests")
     _embedded = ("requests",)
     _sync = True
@@ -33,6 +35,7 @@ class LogicalProcessor(Shared):
         self.requests: Mailbox[HvRequest] = Mailbox(f"{self.name}.requests", 1)
         self.result: HvResult | None = None
         self.server: Thread | None = None
+        self.vp: VirtualProcessor | None = None
         self.worker: Thread | None = None
 
     def answer(self, result: HvResult) -> None:
@@ -43,6 +46,13 @@ class LogicalProcessor(Shared):
     def answered(self, _caller: Thread) -> bool:
         """Guard of the spinning caller."""
         return self.result is not None
+
+    def answered_or_interrupted(self, caller: Thread) -> bool:
+        """Guard of a caller that dispatched: a signal for it is an interrupt of this processor.
+
+        The interrupt ends nothing before the virtual processor runs (spec.md 4.7).
+        """
+        return self.result is not None or (self.vp is not None and caller.signal_pending)
 
     def servers(self) -> Sequence[Thread]:
         """Threads that can end the caller's wait."""

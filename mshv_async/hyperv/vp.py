@@ -32,6 +32,7 @@ _SUSPENDED = HvResult(HvStatus.SUCCESS, 0, state=DispatchState.BLOCKED, event=Di
 _INTERCEPTED = HvResult(
     HvStatus.SUCCESS, 0, state=DispatchState.READY, event=DispatchEvent.INTERCEPT
 )
+_INTERRUPTED = HvResult(HvStatus.SUCCESS, 0, state=DispatchState.READY)
 
 
 class VirtualProcessor(Shared):
@@ -86,6 +87,7 @@ class VirtualProcessor(Shared):
             return _SUSPENDED
         self.dispatched = lp
         lp.server = self.guest
+        lp.vp = self
         self.runnable = True
         note("vp.dispatch", partition=self.partition.id, vp=self.index)
         return None
@@ -113,6 +115,11 @@ class VirtualProcessor(Shared):
             return int(self.dispatch_suspend)
         return self.signal_count
 
+    def interrupt(self) -> None:
+        """End the dispatch because the host interrupts its processor: READY, without an event."""
+        self.runnable = False
+        self._answer(_INTERRUPTED)
+
     def halt_for_good(self) -> None:
         """Stop because the partition is being finalised."""
         self.explicit_suspend = True
@@ -128,6 +135,7 @@ class VirtualProcessor(Shared):
         lp = self.dispatched
         assert lp is not None
         self.dispatched = None
+        lp.vp = None
         lp.answer(result)
 
     # -- what the guest does ---------------------------------------------------------------
@@ -139,14 +147,16 @@ class VirtualProcessor(Shared):
     async def refuse(self, access: Access, gfn: int, entry: SlatEntry | None) -> None:
         """Stop because an access found no entry (UNMAPPED_GPA) or no right (GPA_INTERCEPT)."""
         kind = HvMessageType.UNMAPPED_GPA if entry is None else HvMessageType.GPA_INTERCEPT
-        message = InterceptMessage(kind, self.index, access, gfn << PAGE_SHIFT)
+        message = InterceptMessage(
+            kind, self.index, access, gfn << PAGE_SHIFT, sender=self.partition.id
+        )
         self._stop(message)
         probe("guest.refused", self, access, gfn, message)
         await self._tell_root()
 
     async def intercept(self, message: InterceptMessage) -> None:
         """Stop with a message that is not about a memory access, such as HALT."""
-        self._stop(message)
+        self._stop(message._replace(sender=self.partition.id))
         await self._tell_root()
 
     def _stop(self, message: InterceptMessage) -> None:
@@ -175,3 +185,4 @@ class VirtualProcessor(Shared):
         message = SignalMessage(kind, partition.id, self.index)
         if await partition.hv.interrupts.send(message):
             self.signal_count += 1
+            probe("kick.sent", self)

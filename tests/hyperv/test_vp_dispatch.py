@@ -96,7 +96,7 @@ def test_a_dispatched_guest_runs_until_its_intercept_and_then_answers(threads):
     rt = threads({"vp0": vp0}, set_up=guest.start)
     assert rt.finding is None
     assert seen == [INTERCEPTED, BLOCKED, INTERCEPTED]
-    assert vp.intercept_message == HALT
+    assert vp.intercept_message == HALT._replace(sender=partition.id)
     assert guest.done == 6
 
 
