@@ -77,6 +77,8 @@ class HypercallEngine:
         result = lp.result
         assert result is not None
         lp.result = None
+        if result.status is not HvStatus.SUCCESS:
+            probe("hypercall.failed", request, result)
         if caller.rt.notes is not None:
             note(
                 "hypercall.return",

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from mshv_async.hyperv.message import SignalMessage
-from mshv_async.sim import Mailbox, Shared, current, irq_restore, irq_save, note
+from mshv_async.sim import Mailbox, Shared, current, irq_restore, irq_save, note, probe
 
 InterruptHandler = Callable[[SignalMessage], Awaitable[None]]
 
@@ -49,4 +49,5 @@ class RootInterrupts(Shared):
             assert handler is not None
             irq_save()
             await handler(message)
+            probe("kick.handled", message)
             irq_restore()
