@@ -178,9 +178,11 @@ class HostMemory(Shared):
         """Pin each of ``n`` frames (FOLL_PIN); the zero page is left alone."""
         for a, b, s in self.frames.runs(max(pfn_lo, ZERO_PFN + 1), pfn_lo + n):
             self.frames.set(a, b, s._replace(refs=s.refs + PIN_BIAS, pins=s.pins + 1))
+            probe("frame.pin", self, a, b - a)
 
     def unpin(self, pfn_lo: int, n: int = 1) -> None:
         """Undo one pin of each of ``n`` frames."""
+        probe("frame.unpin", self, max(pfn_lo, ZERO_PFN + 1), n - (pfn_lo == ZERO_PFN))
         self._put(max(pfn_lo, ZERO_PFN + 1), pfn_lo + n, PIN_BIAS, 1)
 
     def _put(self, lo: int, hi: int, refs: int, pins: int) -> None:

@@ -7,11 +7,17 @@ from typing import TYPE_CHECKING, Any
 from mshv_async.oracle.access_not_absent import AccessNotAbsent
 from mshv_async.oracle.atomic_failure import AtomicFailure
 from mshv_async.oracle.coherence import Coherence
+from mshv_async.oracle.deposit_accounting import DepositAccounting
 from mshv_async.oracle.guest_data import GuestData
 from mshv_async.oracle.guest_killed import GuestKilled
+from mshv_async.oracle.kick import Kick
+from mshv_async.oracle.large_page_shape import LargePageShape
+from mshv_async.oracle.nonblockable_refusal import NonblockableRefusal
 from mshv_async.oracle.notifier_sequence import NotifierSequence
 from mshv_async.oracle.notifier_tree import NotifierTree
 from mshv_async.oracle.page_array import PageArray
+from mshv_async.oracle.pin_stability import PinStability
+from mshv_async.oracle.reclaim_under_lock import ReclaimUnderLock
 from mshv_async.oracle.region_ownership import RegionOwnership
 from mshv_async.oracle.rights import Rights
 from mshv_async.oracle.stale_mapping import StaleMapping
@@ -29,8 +35,14 @@ INVARIANTS = (
     NotifierTree,
     RegionOwnership,
     Rights,
+    LargePageShape,
     AccessNotAbsent,
     AtomicFailure,
+    NonblockableRefusal,
+    PinStability,
+    DepositAccounting,
+    ReclaimUnderLock,
+    Kick,
     TeardownClean,
 )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from mshv_async.driver import MshvMemRegion
+from mshv_async.driver import MshvMemRegion, RegionType
 from mshv_async.sim import current_or_none
 from mshv_async.sim.faults import Finding
 from mshv_async.sim.verdicts import innermost, title
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 PAGE_SHIFT = 12
 ALL_GFNS = 1 << 52
+ALL_PFNS = 1 << 52
 
 
 @dataclass(eq=False)
@@ -109,6 +110,17 @@ class Observed:
 
     # -- findings --------------------------------------------------------------------------
 
+    def caller(self) -> str:
+        """Return the driver's function that the current thread's hypercall is made for.
+
+        The helpers that issue hypercalls are the same for all of them, so they say nothing.
+        """
+        here = self.rt.place()
+        for function in here.functions:
+            if not function.startswith(("hv_", "_")):
+                return function
+        return innermost(here)
+
     def violated(
         self,
         invariant: str,
@@ -117,9 +129,10 @@ class Observed:
         functions: Sequence[str] = (),
         objects: Sequence[str] = (),
         other: Place | None = None,
+        about: str = "",
     ) -> None:
         """Report that an invariant does not hold, as seen in the current step."""
-        self.report(f"invariant:{invariant}", story, functions, objects, other)
+        self.report(f"invariant:{invariant}", story, functions, objects, other, about)
 
     def report(
         self,
@@ -128,8 +141,12 @@ class Observed:
         functions: Sequence[str] = (),
         objects: Sequence[str] = (),
         other: Place | None = None,
+        about: str = "",
     ) -> None:
-        """Report a finding with the functions that met: where this is, and ``other``."""
+        """Report a finding with the functions that met: where this is, and ``other``.
+
+        ``about`` tells two findings in the same functions apart.
+        """
         rt = self.rt
         thread = current_or_none() or rt.running
         here = rt.place(thread)
@@ -138,7 +155,7 @@ class Observed:
         rt.report(
             Finding(
                 verdict,
-                title(verdict, met),
+                title(verdict, met, about),
                 tuple(story),
                 stacks={t.name: rt.stack_of(t) for t in involved},
                 step=rt.steps,
@@ -156,6 +173,13 @@ def covers(region: MshvMemRegion, gfn: int) -> bool:
 def is_movable(region: MshvMemRegion) -> bool:
     """Say whether a region was ever registered with the notifier; pinned ones are not."""
     return region.mni.mm is not None
+
+
+def is_mmio(region: MshvMemRegion) -> bool:
+    """Say whether a region is device memory: neither movable nor pinned."""
+    if region.mreg_type is None:  # before v7
+        return not region.is_ram
+    return bool(region.mreg_type == RegionType.MMIO)
 
 
 def in_tree(region: MshvMemRegion) -> bool:

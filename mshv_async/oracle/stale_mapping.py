@@ -39,7 +39,8 @@ class StaleMapping:
         if not ok:
             self.refused = [*self.refused, range]
             here = self.world.rt.place()
-            self.failure = Place(here.thread, here.step, (mni.ops.__name__, *here.functions))
+            # Which step it was is no part of the state: what can still happen is the same.
+            self.failure = Place(here.thread, 0, (mni.ops.__name__, *here.functions))
 
     def on_start(self, range: MmuNotifierRange, ret: int) -> None:
         """Judge the whole range, now that every callback said that it is clean."""

@@ -1,0 +1,132 @@
+"""deposit-accounting: whose the deposited pages are, and how many (spec.md 5.3)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mshv_async.hyperv import HvStatus
+from mshv_async.oracle.observed import ALL_PFNS, Observed
+from mshv_async.sim import RangeMap, current, name_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mshv_async.host import HostMemory
+    from mshv_async.hyperv import HvPartition, HvRequest, HvResult, PageRun
+    from mshv_async.sim import Thread
+
+_CHILD = (HvStatus.INSUFFICIENT_MEMORY, HvStatus.INSUFFICIENT_CONTIGUOUS_MEMORY)
+_ROOT = (HvStatus.INSUFFICIENT_ROOT_MEMORY, HvStatus.INSUFFICIENT_CONTIGUOUS_ROOT_MEMORY)
+
+
+class DepositAccounting:
+    """Follows each page from DEPOSIT to WITHDRAW, and each call that ran short of memory.
+
+    A page in a pool is the hypervisor's: the host does not free it, nobody deposits it again. A
+    pool holds what was put in less what was taken out. Who is told which pool is short deposits
+    there and nowhere else, until a call of his succeeds.
+    """
+
+    name = "deposit-accounting"
+    summary = "deposited = withdrawn + in the pool, which was the one short; none is freed there"
+
+    def __init__(self, world: Observed) -> None:
+        self.world = world
+        self.owned: RangeMap[int] = RangeMap("oracle.deposited")  # pfn to partition id
+        self.balance: dict[int, int] = {}  # by partition id: pages that must be in its pool
+        self.short: dict[str, int] = {}  # by thread: whose pool its last call found short
+        for partition in world.hv_partition.hv.partitions:
+            self.balance[partition.id] = partition.pool.deposited
+            for lo, hi, _ in partition.pool.frames.runs(0, ALL_PFNS):
+                self.owned.set(lo, hi, partition.id)
+        rt = world.rt
+        rt.watch("pool.deposit", self.on_deposit)
+        rt.watch("pool.withdraw", self.on_withdraw)
+        rt.watch("hypercall.failed", self.on_failed)
+        rt.watch("frame.free", self.on_free)
+        rt.watch("slat.op", self.on_operation)
+        rt.watch("ioctl.begin", self.on_ioctl)
+
+    # -- whose pool is short ---------------------------------------------------------------
+
+    def on_failed(self, request: HvRequest, result: HvResult) -> None:
+        """Remember which pool a call found too small."""
+        if result.status in _CHILD:
+            self.short[current().name] = request.partition_id
+        elif result.status in _ROOT:
+            self.short[current().name] = self.world.hv_partition.hv.root.id
+
+    def on_operation(self, *operation: Any) -> None:
+        """Forget it when the thread tries again, or something else."""
+        del operation
+        if self.short:
+            self.short.pop(current().name, None)
+
+    def on_ioctl(self, thread: Thread, name: str, *args: Any) -> None:
+        """Forget it when the thread gave up and came again."""
+        del name, args
+        self.short.pop(thread.name, None)
+
+    # -- pages -----------------------------------------------------------------------------
+
+    def on_deposit(self, partition: HvPartition, runs: Sequence[PageRun]) -> None:
+        """Hand pages over, to the pool that was short if one was."""
+        thread = current()
+        caller = (thread.serves or thread).name
+        wanted = self.short.pop(caller, partition.id)
+        if wanted != partition.id:
+            self._violated(
+                f"{caller}'s call found the pool of partition {wanted} too small",
+                f"it deposits in the pool of {name_of(partition)}, which has enough",
+                "the call will fail again, and each round takes pages from the host",
+            )
+        for length, pfn in runs:
+            owned = self.owned.runs(pfn, pfn + length)
+            if owned:
+                lo, hi, owner = owned[0]
+                self._violated(
+                    f"pages {lo:#x}-{hi:#x} are deposited in {name_of(partition)}",
+                    f"they lie in the pool of partition {owner} already",
+                )
+            self.owned.set(pfn, pfn + length, partition.id)
+            self._count(partition, length)
+        self._compare(partition)
+
+    def on_withdraw(self, partition: HvPartition, runs: Sequence[PageRun]) -> None:
+        """Hand pages back."""
+        for length, pfn in runs:
+            for lo, hi, owner in self.owned.pieces(pfn, pfn + length):
+                if owner != partition.id:
+                    whose = "the host" if owner is None else f"partition {owner}"
+                    self._violated(
+                        f"pages {lo:#x}-{hi:#x} are withdrawn from {name_of(partition)}",
+                        f"they were {whose}'s",
+                    )
+            self.owned.clear(pfn, pfn + length)
+            self._count(partition, -length)
+        self._compare(partition)
+
+    def _count(self, partition: HvPartition, pages: int) -> None:
+        self.balance[partition.id] = self.balance.get(partition.id, 0) + pages
+
+    def _compare(self, partition: HvPartition) -> None:
+        expected = self.balance.get(partition.id, 0)
+        if partition.pool.deposited != expected:
+            self._violated(
+                f"the pool of {name_of(partition)} holds {partition.pool.deposited} pages",
+                f"{expected} were put in and not taken out",
+            )
+
+    def on_free(self, host: HostMemory, pfn_lo: int, pfn_hi: int) -> None:
+        """See to it that the host does not free what lies in a pool."""
+        del host
+        for lo, hi, owner in self.owned.runs(pfn_lo, pfn_hi) if self.owned else ():
+            self._violated(
+                f"{current().name} frees pages {lo:#x}-{hi:#x}",
+                f"they lie in the pool of partition {owner}",
+                "whoever gets them next meets a fault at the first touch",
+            )
+            return
+
+    def _violated(self, *story: str) -> None:
+        self.world.violated(self.name, story, functions=(self.world.caller(),))

@@ -1,0 +1,87 @@
+"""kick: the signal that wakes a processor's thread is sent once and counted once (spec.md 4.7)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mshv_async.driver import MshvVp
+from mshv_async.hyperv import SchedulerType
+from mshv_async.oracle.observed import Observed
+
+if TYPE_CHECKING:
+    from mshv_async.hyperv import SignalMessage, VirtualProcessor
+
+
+class Kick:
+    """Compares what the hypervisor sent for a processor with what the driver counted.
+
+    A processor that stopped sends nothing more until it was run again, so at most one signal is
+    under way. The driver's handler counts each for the processor that it names, if there is one.
+    Destruction drains: when a processor's object is freed, both counts agree (root scheduler).
+    """
+
+    name = "kick"
+    summary = "one kick outstanding at most, none lost, counts equal after the drain"
+
+    def __init__(self, world: Observed) -> None:
+        self.world = world
+        self.vps: dict[int, MshvVp] = dict(world.partition.pt_vp_array.items())
+        self.handled: dict[int, int] = {i: vp.vp_signaled_count for i, vp in self.vps.items()}
+        rt = world.rt
+        rt.watch("object.alloc", self.on_alloc)
+        rt.watch("object.free", self.on_free)
+        rt.watch("kick.sent", self.on_sent)
+        rt.watch("kick.handled", self.on_handled)
+
+    def on_alloc(self, obj: Any) -> None:
+        """Follow a new processor's object, even before others can find it."""
+        if isinstance(obj, MshvVp) and obj.vp_partition is self.world.partition:
+            self.vps[obj.vp_index] = obj
+            self.handled[obj.vp_index] = 0
+
+    def on_sent(self, vp: VirtualProcessor) -> None:
+        """See to it that no earlier signal is still under way."""
+        known = self.vps.get(vp.index)
+        if known is None or vp is not known.vp_intercept_msg_page:
+            return
+        under_way = vp.signal_count - known.vp_signaled_count
+        if under_way > 1:
+            self._violated(
+                vp.index,
+                f"{under_way} kicks are under way for vp{vp.index}",
+                "it was run again before the last one was taken",
+            )
+
+    def on_handled(self, message: SignalMessage) -> None:
+        """See to it that the driver took the signal that its handler was called for."""
+        index = message.vp_index
+        vp = self.vps.get(index)
+        if vp is None or message.sender != self.world.hv_partition.id:
+            return
+        self.handled[index] += 1
+        if vp.vp_signaled_count < self.handled[index]:
+            self._violated(
+                index,
+                f"kick {self.handled[index]} of vp{index} is lost: the driver counts "
+                f"{vp.vp_signaled_count}",
+                "the handler returned without having found the processor",
+                "whoever sleeps for it is not woken",
+            )
+            self.handled[index] = vp.vp_signaled_count
+
+    def on_free(self, obj: Any) -> None:
+        """Compare the counts when the processor goes."""
+        if not isinstance(obj, MshvVp) or self.vps.get(obj.vp_index) is not obj:
+            return
+        del self.vps[obj.vp_index]
+        page = obj.vp_intercept_msg_page
+        by_root = self.world.hv_partition.hv.scheduler is SchedulerType.ROOT
+        if by_root and page.signal_count != obj.vp_signaled_count:
+            self._violated(
+                obj.vp_index,
+                f"vp{obj.vp_index} is freed: the hypervisor sent {page.signal_count} kicks",
+                f"the driver counted {obj.vp_signaled_count}, so one is still under way",
+            )
+
+    def _violated(self, index: int, *story: str) -> None:
+        self.world.violated(self.name, story, objects=(f"vp{index}",))

@@ -1,0 +1,201 @@
+"""pin-stability: a pinned page stays where it is until it is unpinned, once (spec.md 1.2, 6.3)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mshv_async.driver import MshvMemRegion
+from mshv_async.oracle.observed import ALL_PFNS, Observed, is_mmio, is_movable
+from mshv_async.sim import RangeMap, name_of
+
+if TYPE_CHECKING:
+    from mshv_async.host import HostMemory, Mm
+    from mshv_async.hyperv import HvPartition
+    from mshv_async.sim import Thread
+
+
+class PinStability:
+    """Counts pins by frame, and remembers which entry of which mm showed a frame when it was pinned.
+
+    Until the last unpin the frame is not freed, and the entry that shows it may lose it to munmap
+    or MADV_DONTNEED, but not to swap, migration or another frame. A pinned region gives access to
+    pinned frames only. When no pinned region lives and no ioctl is under way, no pin is left.
+    """  # noqa: E501
+
+    name = "pin-stability"
+    summary = "a pinned page keeps its frame, is not freed, and is unpinned exactly once"
+
+    def __init__(self, world: Observed) -> None:
+        self.world = world
+        self.pins: RangeMap[int] = RangeMap("oracle.pins")  # pfn to number of pins
+        self.shown: list[tuple[Mm, int, int, int]] = []  # mm, first and end vpn, first pfn
+        self.discarded: list[tuple[Mm, int, int]] = []  # in this step
+        self.changed: list[tuple[Mm, int, int]] = []  # in this step
+        self.busy: tuple[str, ...] = ()  # threads in a map or unmap ioctl
+        for lo, hi, frame in world.host.frames.runs(0, ALL_PFNS):
+            if frame.pins:
+                self.pins.set(lo, hi, frame.pins)
+                self._show(world.host, lo, hi)
+        rt = world.rt
+        rt.watch("frame.pin", self.on_pin)
+        rt.watch("frame.unpin", self.on_unpin)
+        rt.watch("frame.free", self.on_free)
+        rt.watch("pte.change", self.on_pte)
+        rt.watch("pte.discard", self.on_discard)
+        rt.watch("slat.change", self.on_slat)
+        rt.watch("object.free", self.on_object)
+        rt.watch("ioctl.begin", self.on_begin)
+        rt.watch("ioctl.return", self.on_return)
+
+    # -- pins ------------------------------------------------------------------------------
+
+    def on_pin(self, host: HostMemory, pfn: int, n: int) -> None:
+        """Count pins, and note where the frames are mapped."""
+        for lo, hi, pins in self.pins.pieces(pfn, pfn + n):
+            self.pins.set(lo, hi, (pins or 0) + 1)
+        self._show(host, pfn, pfn + n)
+
+    def _show(self, host: HostMemory, lo: int, hi: int) -> None:
+        for a, b, mapping in host.rmap.runs(lo, hi):
+            known = (mapping.mm, mapping.vpn, mapping.vpn + b - a, a)
+            if known not in self.shown:
+                self.shown = [*self.shown, known]
+
+    def on_unpin(self, host: HostMemory, pfn: int, n: int) -> None:
+        """Uncount them; a frame without a pin cannot be unpinned."""
+        del host
+        for lo, hi, pins in self.pins.pieces(pfn, pfn + n):
+            if pins is None:
+                self._violated(
+                    f"pages {lo:#x}-{hi:#x} are unpinned once more than they were pinned",
+                    "somebody else's pin or reference was given away",
+                )
+            elif pins > 1:
+                self.pins.set(lo, hi, pins - 1)
+            else:
+                self.pins.clear(lo, hi)
+                self._forget(lo, hi)
+
+    def _forget(self, lo: int, hi: int) -> None:
+        self.shown = [
+            part
+            for mm, a, b, pfn in self.shown
+            for part in _without(mm, a, b, pfn, lo - pfn + a, hi - pfn + a)
+        ]
+
+    def on_free(self, host: HostMemory, pfn_lo: int, pfn_hi: int) -> None:
+        """See to it that no frame is freed while it is pinned."""
+        del host
+        for lo, hi, pins in self.pins.runs(pfn_lo, pfn_hi) if self.pins else ():
+            self._violated(
+                f"pages {lo:#x}-{hi:#x} are freed with {pins} pins on each",
+                "the guest or a device still uses them",
+            )
+
+    # -- the entries that show them --------------------------------------------------------
+
+    def on_discard(self, mm: Mm, lo: int, hi: int) -> None:
+        """Note that contents were given up on purpose, which a pin does not forbid."""
+        if self.shown:
+            self.discarded = [*self.discarded, (mm, lo, hi)]
+
+    def on_pte(self, mm: Mm, lo: int, hi: int) -> None:
+        """Have a change of entries judged when the step ends: a discard is told after it."""
+        if self.shown:
+            self.changed = [*self.changed, (mm, lo, hi)]
+            self.world.rt.judge_later(self.judge)
+
+    def judge(self) -> None:
+        """See whether an entry lost its pinned frame to anything but a discard."""
+        changed, discarded = self.changed, self.discarded
+        self.changed, self.discarded = [], []
+        for mm, lo, hi in discarded:
+            self.shown = [
+                part
+                for known, a, b, pfn in self.shown
+                for part in (
+                    _without(known, a, b, pfn, lo, hi) if known is mm else [(known, a, b, pfn)]
+                )
+            ]
+        for mm, lo, hi in changed:
+            for known, a, b, pfn in self.shown:
+                if known is mm and lo < b and a < hi:
+                    self._compare(mm, max(a, lo), min(b, hi), pfn + max(a, lo) - a)
+
+    def _compare(self, mm: Mm, lo: int, hi: int, pfn: int) -> None:
+        for a, b, pte in mm.ptes.pieces(lo, hi):
+            want = pfn + a - lo
+            if pte is None or not pte.owns_frame or pte.pfn != want:
+                has = "nothing" if pte is None else f"{pte.state.name.lower()} {pte.pfn:#x}"
+                self._violated(
+                    f"page {want:#x} is pinned, and pages {a:#x}-{b:#x} of {name_of(mm)} showed it",
+                    f"the host put {has} there, though nobody discarded the content",
+                )
+                self._forget(want, want + b - a)
+                return
+
+    # -- regions ---------------------------------------------------------------------------
+
+    def on_slat(self, partition: HvPartition, lo: int, hi: int) -> None:
+        """See to it that a pinned region is given access to pinned frames only."""
+        if partition is not self.world.hv_partition:
+            return
+        for region in self.world.alive:
+            if is_movable(region) or is_mmio(region):
+                continue
+            a = max(lo, region.start_gfn)
+            b = min(hi, region.start_gfn + region.nr_pages)
+            for x, y, entry in partition.slat.runs(a, b) if a < b else ():
+                if entry.rights and entry.kind == "ram" and self._unpinned(entry.pfn, y - x):
+                    self._violated(
+                        f"gfns {x:#x}-{y:#x} of {name_of(region)} map pages from {entry.pfn:#x} on",
+                        "the region is not movable, and these pages are not pinned",
+                    )
+                    return
+
+    def _unpinned(self, pfn: int, n: int) -> bool:
+        return self.pins.total(max(pfn, 1), pfn + n) < pfn + n - max(pfn, 1)
+
+    def on_begin(self, thread: Thread, name: str, *args: Any) -> None:
+        """Let an ioctl hold pins of its own while it is under way."""
+        del name, args
+        self.busy = (*self.busy, thread.name)
+
+    def on_return(self, thread: Thread, name: str, *args: Any) -> None:
+        """Look for pins that an ioctl left behind."""
+        del name, args
+        self.busy = tuple(t for t in self.busy if t != thread.name)
+        self._leftovers()
+
+    def on_object(self, obj: Any) -> None:
+        """Look for pins that a region left behind."""
+        if self.pins and isinstance(obj, MshvMemRegion):
+            self._leftovers()
+
+    def _leftovers(self) -> None:
+        if not self.pins or self.busy:
+            return
+        if any(not is_movable(r) and not is_mmio(r) for r in self.world.alive):
+            return
+        lo, hi, pins = self.pins.runs(0, ALL_PFNS)[0]
+        self._violated(
+            f"pages {lo:#x}-{hi:#x} stay pinned ({pins} each)",
+            "no region that could unpin them is left",
+        )
+
+    def _violated(self, *story: str) -> None:
+        self.world.violated(self.name, story)
+
+
+def _without(
+    mm: Mm, lo: int, hi: int, pfn: int, cut_lo: int, cut_hi: int
+) -> list[tuple[Mm, int, int, int]]:
+    """Return what is left of entries ``[lo, hi)``, which show frames from ``pfn`` on."""
+    if cut_hi <= lo or hi <= cut_lo:
+        return [(mm, lo, hi, pfn)]
+    left = []
+    if lo < cut_lo:
+        left.append((mm, lo, cut_lo, pfn))
+    if cut_hi < hi:
+        left.append((mm, cut_hi, hi, pfn + cut_hi - lo))
+    return left
