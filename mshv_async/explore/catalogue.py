@@ -17,8 +17,18 @@ STRATEGIES: dict[str, type[strategies.Strategy]] = {
     "fifo": strategies.Fifo,
     "random": strategies.RandomWalk,
     "pct": strategies.Pct,
+    "pos": strategies.Pos,
+    "urw": strategies.Urw,
+    "starve": strategies.Starve,
     "dfs": strategies.Dfs,
 }
+_SAMPLING = (
+    strategies.RandomWalk,
+    strategies.Pct,
+    strategies.Pos,
+    strategies.Urw,
+    strategies.Starve,
+)
 
 Item = dict[str, Any]
 
@@ -34,14 +44,10 @@ def make_strategy(name: str, *, seed: int, preemptions: int | None = None) -> st
     only `dfs` has such a bound.
     """
     check_strategy(name, preemptions=preemptions)
-    match name:
-        case "fifo":
-            return strategies.Fifo()
-        case "random":
-            return strategies.RandomWalk(seed)
-        case "pct":
-            return strategies.Pct(seed)
-    return strategies.Dfs(preemptions)
+    cls = STRATEGIES[name]
+    if issubclass(cls, _SAMPLING):
+        return cls(seed)
+    return strategies.Fifo() if cls is strategies.Fifo else strategies.Dfs(preemptions)
 
 
 def check_strategy(name: str, *, preemptions: int | None = None) -> None:

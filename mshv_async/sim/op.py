@@ -93,3 +93,13 @@ class Op:
         """Give the operation as it stands in digests and in the columns."""
         rng = f" {self.lo:#x}-{self.hi:#x}" if self.hi > self.lo else ""
         return f"{self.label} {self.object_name}{rng} {'w' if self.write else 'r'}"
+
+
+def conflict(a: Op, b: Op) -> bool:
+    """Say whether the order of two declared operations can matter: same state, one a write.
+
+    An operation without a range is about the whole object; without an object, about nothing.
+    """
+    if a.obj is None or a.obj is not b.obj or not (a.write or b.write):
+        return False
+    return a.hi <= a.lo or b.hi <= b.lo or (a.lo < b.hi and b.lo < a.hi)

@@ -4,7 +4,10 @@ from mshv_async.sim.strategies.base import Strategy
 from mshv_async.sim.strategies.dfs import Dfs
 from mshv_async.sim.strategies.fifo import Fifo
 from mshv_async.sim.strategies.pct import Pct
+from mshv_async.sim.strategies.pos import Pos
 from mshv_async.sim.strategies.random_walk import RandomWalk
 from mshv_async.sim.strategies.replay import Replay
+from mshv_async.sim.strategies.starve import Starve
+from mshv_async.sim.strategies.urw import Urw
 
-__all__ = ["Dfs", "Fifo", "Pct", "RandomWalk", "Replay", "Strategy"]
+__all__ = ["Dfs", "Fifo", "Pct", "Pos", "RandomWalk", "Replay", "Starve", "Strategy", "Urw"]
