@@ -130,7 +130,7 @@ class GuestProcessor(Shared):
     async def _attempt(self, thread: Thread, operation: GuestAccess) -> None:
         access, gfn, _ = operation
         vp = self.vp
-        entry = vp.partition.slat.get(gfn)
+        entry = vp.partition.slat.get(gfn) if vp.tlb is None else vp.translate(gfn, access)
         if not self.issued:
             self.issued = True
             probe("guest.issue", vp, access, gfn)

@@ -14,7 +14,7 @@ from mshv_async.hyperv import gpa, lifecycle, memory, vpcalls
 from mshv_async.hyperv.codes import CALL_LABELS, HvCall, HvStatus
 from mshv_async.hyperv.lp import LogicalProcessor
 from mshv_async.hyperv.request import HvResult
-from mshv_async.sim import SPIN, Op, current, do, note, probe
+from mshv_async.sim import SPIN, Op, current, do, note, point, probe
 
 if TYPE_CHECKING:
     from mshv_async.hyperv.hypervisor import Hypervisor
@@ -36,10 +36,15 @@ HANDLERS: Final[dict[HvCall, Handler]] = {
     HvCall.MAP_GPA: gpa.map_gpa,
     HvCall.UNMAP_GPA: gpa.unmap_gpa,
     HvCall.CREATE_VP: vpcalls.create_vp,
+    HvCall.DELETE_VP: vpcalls.delete_vp,
     HvCall.DISPATCH_VP: vpcalls.dispatch_vp,
     HvCall.GET_VP_REGISTERS: vpcalls.get_vp_registers,
     HvCall.SET_VP_REGISTERS: vpcalls.set_vp_registers,
 }
+
+
+ON_ITSELF: Final = frozenset({HvCall.CREATE_PARTITION, HvCall.DEPOSIT, HvCall.WITHDRAW})
+"""Calls that the root issues about itself; CREATE_PARTITION about nobody else."""
 
 
 class HypercallEngine:
@@ -142,6 +147,20 @@ class Worker:
             result = await self._run(hv, lp, request)
             if result is not None:
                 lp.answer(result)
+                if hv.slat_rules.tlb == "delayed":
+                    await self._flush_late(hv, request)
+
+    async def _flush_late(self, hv: Hypervisor, request: HvRequest) -> None:
+        """Drop old translations only now that the caller has its answer: a mutant."""
+        if request.code not in (HvCall.MAP_GPA, HvCall.UNMAP_GPA):
+            return
+        partition = hv.partition(request.partition_id)
+        if partition is None:
+            return
+        lo, hi = request.gfn, request.gfn + request.reps * request.pages_per_rep
+        await point("tlb.flush", partition.slat, lo, hi)
+        for vp in partition.vps.values():
+            vp.flush_tlb(lo, hi)
 
     async def _run(
         self, hv: Hypervisor, lp: LogicalProcessor, request: HvRequest
@@ -152,6 +171,12 @@ class Worker:
         partition = hv.partition(request.partition_id)
         if partition is None:
             return HvResult(HvStatus.INVALID_PARTITION_ID, request.start)
-        if partition.parent not in (hv.root.id, 0):
+        if not self._may_call(partition, request.code):
             return HvResult(HvStatus.ACCESS_DENIED, request.start)
         return await handler(hv, lp, partition, request)
+
+    def _may_call(self, partition: HvPartition, code: HvCall) -> bool:
+        """Say whether the root may: it is the partition's parent, or asks for itself."""
+        if partition is self.hv.root:
+            return code in ON_ITSELF
+        return partition.parent == self.hv.root.id and code is not HvCall.CREATE_PARTITION

@@ -36,7 +36,8 @@ async def map_gpa(
     """Map ``reps`` pages from ``gfn``; each supersedes what was mapped there.
 
     Statuses: INVALID_HYPERCALL_INPUT (list), INVALID_PARAMETER (flags, range, alignment of a
-    large page), OPERATION_DENIED (source deposited), INSUFFICIENT_MEMORY (no page for a table).
+    large page), OPERATION_DENIED (source deposited, or by :class:`SlatRules`), INSUFFICIENT_MEMORY
+    (no page for a table; _ROOT_ where the root pays, _CONTIGUOUS_ where pages have to be so).
     """
     refused = _bad_list(request, MAP_GPA_BATCH) or _bad_map(request)
     if refused is not None:
@@ -99,21 +100,20 @@ def _map_run(
     large = stride == LARGE_PAGES
     lo = request.gfn + element * stride
     if large and (lo % LARGE_PAGES or pfn % LARGE_PAGES):
-        return 0, HvStatus.INVALID_PARAMETER
+        return 0, HvStatus[space.rules.misaligned_large]
     usable = count
     if not request.flags & MAP_NO_ACCESS:
         usable = partition.undeposited(pfn, pfn + count * stride) // stride
+        if not usable:
+            return 0, HvStatus.OPERATION_DENIED
     hi = lo + usable * stride
-    if large:
-        space.map_large(lo, hi, entry_of(request.flags, pfn, large=True))
-        done = usable
-    else:
-        done = space.map(lo, hi, entry_of(request.flags, pfn, large=False))
+    entry = entry_of(request.flags, pfn, large=large)
+    done, status = space.map_large(lo, hi, entry) if large else space.map(lo, hi, entry)
     if done:
-        probe("slat.change", partition, lo, lo + done * stride)
-    if done < usable:
-        return done, HvStatus.INSUFFICIENT_MEMORY
-    return done, HvStatus.SUCCESS if usable == count else HvStatus.OPERATION_DENIED
+        probe("slat.change", partition, lo, lo + done)
+    if status is HvStatus.SUCCESS and usable < count:
+        status = HvStatus.OPERATION_DENIED
+    return done // stride, status
 
 
 def _unmap(
@@ -123,12 +123,10 @@ def _unmap(
     lo, hi = request.gfn + first * stride, request.gfn + end * stride
     if stride == LARGE_PAGES:
         if lo % LARGE_PAGES:
-            return 0, HvStatus.INVALID_PARAMETER
-        space.unmap_large(lo, hi)
-        done = hi - lo
+            return 0, HvStatus[space.rules.misaligned_large]
+        done, status = space.unmap_large(lo, hi)
     else:
-        done = space.unmap(lo, hi)
+        done, status = space.unmap(lo, hi)
     if done:
         probe("slat.change", partition, lo, lo + done)
-    status = HvStatus.SUCCESS if lo + done == hi else HvStatus.INSUFFICIENT_MEMORY
     return done // stride, status

@@ -39,12 +39,14 @@ class Hypervisor(Shared):
     GFNs that programs name, where elements of rep calls are not grouped. ``named_reps``: indices
     of elements that injections name, for the same end. ``costs``: pool pages that calls draw.
     ``slat_rules``: open points of the table. ``tables``: whose pool pays for table pages.
+    ``contiguous``: table pages are taken in groups of so many consecutive pages (E10).
     ``root_pool``: free pages of the root's own pool at the start. ``failed_deposit``: the pages
     that a DEPOSIT took before it failed are kept, or returned (bugs.md E06). ``root_memory``:
     where withdrawn pages are cleared.
     """
 
     __slots__ = (
+        "contiguous",
         "costs",
         "engine",
         "failed_deposit",
@@ -61,6 +63,7 @@ class Hypervisor(Shared):
         "tables",
     )
     _const = (
+        "contiguous",
         "costs",
         "engine",
         "failed_deposit",
@@ -75,7 +78,13 @@ class Hypervisor(Shared):
         "tables",
     )
     _sync = True
-    _not_state = ("failed_deposit", "root_memory", "slat_rules", "tables")  # never change
+    _not_state = (
+        "contiguous",
+        "failed_deposit",
+        "root_memory",
+        "slat_rules",
+        "tables",
+    )  # never change
 
     def __init__(
         self,
@@ -86,6 +95,7 @@ class Hypervisor(Shared):
         costs: PoolCosts | None = None,
         slat_rules: SlatRules = DEFAULT_RULES,
         tables: Literal["partition", "root"] = "partition",
+        contiguous: int = 1,
         root_pool: int = 0,
         failed_deposit: Literal["kept", "returned"] = "kept",
         root_memory: RootMemory | None = None,
@@ -99,6 +109,7 @@ class Hypervisor(Shared):
         self.costs = costs or PoolCosts()
         self.slat_rules = slat_rules
         self.tables = tables
+        self.contiguous = contiguous
         self.failed_deposit = failed_deposit
         self.root_memory = root_memory
         self.interrupts = RootInterrupts(f"{name}.interrupts")
@@ -171,6 +182,14 @@ class Hypervisor(Shared):
         """Drop a deleted partition."""
         self.partitions = tuple(p for p in self.partitions if p is not partition)
 
+    def inaccessible(self, lo: int, hi: int) -> int:
+        """Return how many host pages from ``lo`` no partition can access, up to ``hi``."""
+        for partition in self.partitions:
+            for first, end, entry in partition.slat.runs(0, 1 << 52):
+                if entry.rights and entry.pfn < hi and entry.pfn + end - first > lo:
+                    hi = max(lo, entry.pfn)
+        return hi - lo
+
     # -- set-up, without steps -------------------------------------------------------------
 
     def create_partition_direct(
@@ -182,6 +201,8 @@ class Hypervisor(Shared):
         frames that are among the deposited pages; the others have no number, and WITHDRAW only
         counts them.
         """
+        self.root.pool.add(self.costs.create_partition)
+        self.root.pool.draw(self.costs.create_partition)
         partition = self.new_partition(parent=self.root.id)
         used = self.costs.initialize + vps * self.costs.create_vp
         named = 0

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 async def create(
     hv: Hypervisor, lp: LogicalProcessor, partition: HvPartition, request: HvRequest
 ) -> HvResult:
-    """Create a child of ``partition``, uninitialised, with an empty pool."""
+    """Create a child of ``partition``, uninitialised, with an empty pool.
+
+    INSUFFICIENT_MEMORY: the pool of ``partition``, which asks for itself, is too small.
+    """
     await point("hypercall.create_partition.rep", partition)
     status = refusal(lp, partition, request)
     if status is not None:
@@ -49,7 +52,8 @@ async def finalize(
 ) -> HvResult:
     """Stop the partition's processors and drop its table; OPERATION_DENIED while it has children.
 
-    All pool pages are free afterwards.
+    All pool pages are free afterwards. A call that fails between the two (an injection of rep 1)
+    leaves the partition finalizing, and another FINALIZE goes on from there.
     """
     await point("hypercall.finalize.rep", partition)
     status = refusal(lp, partition, request)
@@ -61,6 +65,11 @@ async def finalize(
     for vp in partition.vps.values():
         vp.halt_for_good()
     await point("hypercall.finalize.drop", partition.slat, 0, 1 << 40)
+    if partition.state is PartitionState.FINALIZED:  # by another call meanwhile
+        return HvResult(HvStatus.SUCCESS)
+    status = refusal(lp, partition, request, rep=1)
+    if status:
+        return HvResult(status)
     for lo, hi in partition.space.clear():
         probe("slat.change", partition, lo, hi)
     partition.pool.give_back(partition.pool.used)
@@ -71,7 +80,10 @@ async def finalize(
 async def delete(
     hv: Hypervisor, lp: LogicalProcessor, partition: HvPartition, request: HvRequest
 ) -> HvResult:
-    """Delete a partition; OPERATION_DENIED unless its pool is empty."""
+    """Delete a partition; OPERATION_DENIED unless its pool is empty.
+
+    What its creation cost goes back to its parent's pool.
+    """
     await point("hypercall.delete.rep", partition)
     status = refusal(lp, partition, request)
     if status is None and partition.pool.deposited:
@@ -79,5 +91,8 @@ async def delete(
     if status is not None:
         return HvResult(status)
     partition.state = PartitionState.DELETED
+    parent = hv.partition(partition.parent)
+    if parent is not None:
+        parent.pool.give_back(hv.costs.create_partition)
     hv.forget(partition)
     return HvResult(HvStatus.SUCCESS)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from mshv_async.hyperv.codes import HvCall, PartitionState, SchedulerType
+from mshv_async.hyperv.gpa_space import GpaSpace
 from mshv_async.hyperv.pool import Pool
-from mshv_async.hyperv.slat import NO_ACCESS_ENTRY, GpaSpace, SlatEntry
+from mshv_async.hyperv.slat import NO_ACCESS_ENTRY, SlatEntry
 from mshv_async.hyperv.vp import VirtualProcessor
 from mshv_async.sim import RangeMap, Shared, SharedDict, probe
 
@@ -74,8 +75,15 @@ class HvPartition(Shared):
         self.parent = parent
         self.hv = hv
         self.state = PartitionState.UNINITIALIZED
-        self.pool = Pool(f"{self.name}.pool")
-        self.space = GpaSpace(self.name, self.pool, charged=hv.costs.tables)
+        self.pool = Pool(f"{self.name}.pool", contiguous=hv.contiguous)
+        root_pays = hv.tables == "root" and parent != 0
+        self.space = GpaSpace(
+            self.name,
+            hv.root.pool if root_pays else self.pool,
+            charged=hv.costs.tables,
+            root_pays=root_pays,
+            rules=hv.slat_rules,
+        )
         self.slat = self.space.slat
         self.in_flight = CallsInFlight(f"{self.name}.in_flight")
         self.vps = VpTable(f"{self.name}.vps")

@@ -38,7 +38,7 @@ DEFAULT_RULES = SlatRules()
 
 
 def check_rules(rules: SlatRules) -> None:
-    """Raise ``ValueError`` for a switch with a setting that it does not have."""
+    """Raise ``ValueError`` for a setting that a switch does not have, and for two at odds."""
     if rules == DEFAULT_RULES:
         return
     for name, hint in get_type_hints(SlatRules).items():
@@ -46,3 +46,6 @@ def check_rules(rules: SlatRules) -> None:
         if getattr(rules, name) not in settings:
             allowed = ", ".join(map(str, settings))
             raise ValueError(f"slat_rules.{name}: {getattr(rules, name)!r}; it can be {allowed}")
+    if rules.promotion and rules.split == "refused":
+        # A call whose first element completes 2 MiB would be refused its second.
+        raise ValueError("slat_rules.promotion: it needs a split that is not refused")

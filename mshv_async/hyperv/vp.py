@@ -20,7 +20,7 @@ from mshv_async.hyperv.codes import (
 )
 from mshv_async.hyperv.message import NO_MESSAGE, PAGE_SHIFT, InterceptMessage, SignalMessage
 from mshv_async.hyperv.request import HvResult
-from mshv_async.sim import Shared, current, note, probe
+from mshv_async.sim import RangeMap, Shared, current, note, probe
 
 if TYPE_CHECKING:
     from mshv_async.hyperv.lp import LogicalProcessor
@@ -35,12 +35,20 @@ _INTERCEPTED = HvResult(
 _INTERRUPTED = HvResult(HvStatus.SUCCESS, 0, state=DispatchState.READY)
 
 
+class Tlb(RangeMap["SlatEntry"]):
+    """GFN to the entry that a virtual processor last used; its own and the hypervisor's."""
+
+    __slots__ = ()
+    _sync = True
+
+
 class VirtualProcessor(Shared):
     """Registers and run state of one virtual processor; a new one is explicitly suspended.
 
     ``dispatched``: the logical processor whose DISPATCH_VP holds it (root scheduler). ``runnable``
     is derived from the rest. ``signal_count``: signals sent to the root for it so far.
-    ``guest``: the thread that executes its instructions, once there is one.
+    ``guest``: the thread that executes its instructions, once there is one. ``tlb``: translations
+    that outlive a change of the table; None where hypercalls flush them.
     """
 
     __slots__ = (
@@ -55,8 +63,10 @@ class VirtualProcessor(Shared):
         "root_scheduled",
         "runnable",
         "signal_count",
+        "tlb",
     )
-    _const = ("index", "partition", "root_scheduled")
+    _const = ("index", "partition", "root_scheduled", "tlb")
+    _embedded = ("tlb",)
     _sync = True
 
     def __init__(self, partition: HvPartition, index: int, *, root_scheduled: bool) -> None:
@@ -72,6 +82,8 @@ class VirtualProcessor(Shared):
         self.signal_count = 0
         self.intercept_message = NO_MESSAGE
         self.guest: Thread | None = None
+        delayed = partition.hv.slat_rules.tlb == "delayed"
+        self.tlb = Tlb(f"{self.name}.tlb", linear=True) if delayed else None
 
     # -- what the root does ----------------------------------------------------------------
 
@@ -143,6 +155,26 @@ class VirtualProcessor(Shared):
     def may_run(self, _guest: Thread) -> bool:
         """Guard of the guest's next instruction."""
         return self.runnable
+
+    def translate(self, gfn: int, access: Access) -> SlatEntry | None:
+        """Return the entry that an access goes by: the table's, or an older one not yet flushed.
+
+        A right that the remembered entry lacks is looked for in the table, as processors do.
+        """
+        tlb = self.tlb
+        if tlb is not None:
+            known = tlb.get(gfn)
+            if known is not None and known.allows(access):
+                return known
+        entry = self.partition.slat.get(gfn)
+        if tlb is not None and entry is not None and entry.allows(access):
+            tlb.set(gfn, gfn + 1, entry)
+        return entry
+
+    def flush_tlb(self, lo: int, hi: int) -> None:
+        """Forget the translations of GFNs ``[lo, hi)``."""
+        if self.tlb is not None:
+            self.tlb.clear(lo, hi)
 
     async def refuse(self, access: Access, gfn: int, entry: SlatEntry | None) -> None:
         """Stop because an access found no entry (UNMAPPED_GPA) or no right (GPA_INTERCEPT)."""

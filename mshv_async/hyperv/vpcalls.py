@@ -1,4 +1,4 @@
-"""CREATE_VP, DISPATCH_VP, GET_VP_REGISTERS and SET_VP_REGISTERS (spec.md 4.7, 5.5)."""
+"""CREATE_VP, DELETE_VP, DISPATCH_VP, GET_VP_REGISTERS and SET_VP_REGISTERS (spec.md 4.7, 5.5)."""
 
 from __future__ import annotations
 
@@ -38,6 +38,25 @@ async def create_vp(
     if not partition.pool.draw(hv.costs.create_vp):
         return HvResult(HvStatus.INSUFFICIENT_MEMORY)
     partition.new_vp(index)
+    return HvResult(HvStatus.SUCCESS)
+
+
+async def delete_vp(
+    hv: Hypervisor, lp: LogicalProcessor, partition: HvPartition, request: HvRequest
+) -> HvResult:
+    """Delete a virtual processor; INVALID_VP_STATE while a dispatch holds it."""
+    await point("hypercall.delete_vp.rep", partition)
+    status = refusal(lp, partition, request)
+    if status is not None:
+        return HvResult(status)
+    vp = partition.vps.get(request.vp_index)
+    if vp is None:
+        return HvResult(HvStatus.INVALID_VP_INDEX)
+    if vp.dispatched is not None:
+        return HvResult(HvStatus.INVALID_VP_STATE)
+    vp.halt_for_good()
+    partition.vps.pop(request.vp_index)
+    partition.pool.give_back(hv.costs.create_vp)
     return HvResult(HvStatus.SUCCESS)
 
 

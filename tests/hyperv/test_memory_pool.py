@@ -1,21 +1,15 @@
 """Deposited = withdrawn + still in the pool, and pages never change pool."""
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from mshv_async.hyperv import (
-    LARGE_PAGES,
     MAP_NO_ACCESS,
     HvCall,
     HvStatus,
     Hypervisor,
     PageRun,
     PoolCosts,
-    SlatEntry,
 )
-from mshv_async.hyperv.pool import Pool
-from mshv_async.hyperv.slat import GpaSpace
 from mshv_async.sim import Injection
 
 
@@ -133,56 +127,3 @@ def test_a_call_carries_no_more_pages_than_its_input_page(alone, call, most):
         lambda: hv.call(HvCall[call], partition.id, reps=most + 1, pfns=(PageRun(600, 9),))
     )
     assert result.status is HvStatus.INVALID_HYPERCALL_INPUT
-
-
-BLOCKS = 3
-KINDS = ("map", "noaccess", "unmap", "map_large", "unmap_large")
-operations = st.lists(
-    st.tuples(
-        st.sampled_from(KINDS),
-        st.integers(0, BLOCKS * LARGE_PAGES - 1),
-        st.integers(1, 700),
-    ),
-    max_size=8,
-)
-
-
-def act(space, kind, lo, hi):
-    """Do one operation; return how many pages were done."""
-    if kind.endswith("large"):
-        lo, hi = lo - lo % LARGE_PAGES, lo - lo % LARGE_PAGES + LARGE_PAGES
-        if kind == "map_large":
-            space.map_large(lo, hi, SlatEntry("ram", lo + 0x8000, 3, large=True))
-        else:
-            space.unmap_large(lo, hi)
-        return hi - lo
-    if kind == "unmap":
-        return space.unmap(lo, hi)
-    entry = SlatEntry("ram", lo + 0x4000, 3) if kind == "map" else SlatEntry("noaccess", 0, 0)
-    return space.map(lo, hi, entry)
-
-
-def new_space(pages):
-    pool = Pool("pool")
-    pool.add(pages)
-    return GpaSpace("partition", pool, charged=True)
-
-
-@settings(deadline=None)
-@given(operations, st.integers(0, BLOCKS))
-def test_grouped_elements_do_what_single_ones_do(ops, pages):
-    """Grouping is an optimisation: table, pool and reps done must not tell it."""
-    grouped, single = new_space(pages), new_space(pages)
-    for kind, lo, length in ops:
-        hi = min(lo + length, BLOCKS * LARGE_PAGES)
-        done = act(grouped, kind, lo, hi)
-        if kind.endswith("large"):
-            act(single, kind, lo, hi)
-        else:
-            count = 0
-            while lo + count < hi and act(single, kind, lo + count, lo + count + 1):
-                count += 1
-            assert done == count
-        assert list(grouped.slat) == list(single.slat)
-        assert list(grouped.tables) == list(single.tables)
-        assert grouped.pool.used == single.pool.used == grouped.tables.total(0, BLOCKS)
