@@ -19,6 +19,7 @@ from mshv_async.oracle import Observed, attach
 from mshv_async.scenario.named import named_gfns, named_vpns
 from mshv_async.sim import CostTable, Grain, Runtime, Tag
 from mshv_async.sim.current import instrumented
+from mshv_async.sim.driven import DrivenRuntime
 from mshv_async.sim.realtime import RealtimeRuntime
 from mshv_async.vmm import VmmProcess
 
@@ -133,9 +134,7 @@ def build_runtime(
         "checkers": checkers,
         "suspended": bool(checkers),
     }
-    rt = RealtimeRuntime(strategy, **options) if mode == "realtime" else Runtime(
-        strategy, mode=mode, **options
-    )  # fmt: skip
+    rt = _runtime(mode, strategy, options)
     if not instrument:
         _build(rt, plan)
         return rt
@@ -145,6 +144,14 @@ def build_runtime(
     finally:
         instrumented.reset(token)
     return rt
+
+
+def _runtime(mode: str, strategy: Strategy, options: dict[str, Any]) -> Runtime:
+    if mode == "realtime":
+        return RealtimeRuntime(strategy, **options)
+    if mode == "driven":
+        return DrivenRuntime(strategy, **options)
+    return Runtime(strategy, mode=mode, **options)
 
 
 def is_driver_module(module: str) -> bool:

@@ -10,7 +10,10 @@ from __future__ import annotations
 import asyncio
 import heapq
 from asyncio import base_events
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Resumable(Protocol):
@@ -25,12 +28,19 @@ class SimLoop(base_events.BaseEventLoop):
 
     ``next_parker`` is set by the runtime at a scheduling point: whom to resume when the running
     task has suspended. ``time()`` is virtual and jumps to the earliest timer when all is idle.
+    ``on_idle`` is asked when not even a timer is left; True: there is something to do again.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.next_parker: Resumable | None = None
+        self.on_idle: Callable[[], bool] | None = None
         self._virtual_s = 0.0
+
+    @property
+    def busy(self) -> bool:
+        """Whether callbacks or tasks other than simulated threads want to run."""
+        return bool(self._ready)  # type: ignore[attr-defined]
 
     def time(self) -> float:
         """Return virtual seconds."""
@@ -58,6 +68,8 @@ class SimLoop(base_events.BaseEventLoop):
         while scheduled and scheduled[0]._cancelled:
             heapq.heappop(scheduled)._scheduled = False
         if not scheduled:
+            if self.on_idle is not None and self.on_idle():
+                return
             msg = "the simulated loop is idle for ever: a task awaits something outside it"
             raise RuntimeError(msg)
         handle = heapq.heappop(scheduled)

@@ -193,7 +193,9 @@ class Runtime(Facts):
         if nxt is thread:
             return False
         if nxt is None:
-            raise SimulationEnded
+            if self.ended:
+                raise SimulationEnded
+            return True  # a driven execution pauses
         assert self.loop is not None
         self.loop.next_parker = nxt.parker
         return True

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from mshv_async.sim.runtime import Runtime
 
 
+class Exited(Exception):
+    """Modelled code tried to end the program (``sys.exit``)."""
+
+
 class _Seat:
     """One task that runs the bodies of simulated threads, one after the other."""
 
@@ -126,6 +130,12 @@ class Stage:
             runtime.faulted(thread, fault, fault.__traceback__)
         except Exception as error:  # a defect of the model must end the execution
             runtime.crashed(thread, error)
+        except SystemExit as error:  # a user's driver must not end the program without a word
+            runtime.crashed(thread, Exited(repr(error)).with_traceback(error.__traceback__))
+        except KeyboardInterrupt:  # it came while modelled code ran, and nothing of it may go on
+            runtime.cut = "interrupted"
+            runtime.finish(None)
+            raise
         self._vacate(seat)
         try:
             runtime.thread_finished(thread)
