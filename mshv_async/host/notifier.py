@@ -305,7 +305,8 @@ async def _close(
         probe("bracket.start", range, refused)
     subscriptions.active_invalidate_ranges -= 1
     owners = list(subscriptions.owners)
-    owners.remove(current())
+    if current() in owners:  # the core counts; who ended one bracket too many is not its concern
+        owners.remove(current())
     subscriptions.owners = tuple(owners)
     probe("bracket.end", range)
     note("notifier.end", start=range.start, end=range.end, ret=refused)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from mshv_async.oracle.observed import Observed
 
 INVARIANTS = (
+    PinStability,  # first: a pinned page that is freed is stale too, but that says less
     StaleMapping,
     Coherence,
     GuestData,
@@ -39,7 +40,6 @@ INVARIANTS = (
     AccessNotAbsent,
     AtomicFailure,
     NonblockableRefusal,
-    PinStability,
     DepositAccounting,
     ReclaimUnderLock,
     Kick,

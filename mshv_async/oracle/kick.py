@@ -48,6 +48,7 @@ class Kick:
         if under_way > 1:
             self._violated(
                 vp.index,
+                ("vp_ioctl_run_vp",),
                 f"{under_way} kicks are under way for vp{vp.index}",
                 "it was run again before the last one was taken",
             )
@@ -60,8 +61,10 @@ class Kick:
             return
         self.handled[index] += 1
         if vp.vp_signaled_count < self.handled[index]:
+            handler = self.world.hv_partition.hv.interrupts.handler
             self._violated(
                 index,
+                (getattr(handler, "__name__", "handler"),),
                 f"kick {self.handled[index]} of vp{index} is lost: the driver counts "
                 f"{vp.vp_signaled_count}",
                 "the handler returned without having found the processor",
@@ -79,9 +82,10 @@ class Kick:
         if by_root and page.signal_count != obj.vp_signaled_count:
             self._violated(
                 obj.vp_index,
+                (),
                 f"vp{obj.vp_index} is freed: the hypervisor sent {page.signal_count} kicks",
                 f"the driver counted {obj.vp_signaled_count}, so one is still under way",
             )
 
-    def _violated(self, index: int, *story: str) -> None:
-        self.world.violated(self.name, story, objects=(f"vp{index}",))
+    def _violated(self, index: int, functions: tuple[str, ...], *story: str) -> None:
+        self.world.violated(self.name, story, functions=functions, objects=(f"vp{index}",))

@@ -75,6 +75,23 @@ class PinStability:
             else:
                 self.pins.clear(lo, hi)
                 self._forget(lo, hi)
+                self._still_used(lo, hi)
+
+    def _still_used(self, lo: int, hi: int) -> None:
+        """See whether a pinned region still gives access to frames that lost their last pin."""
+        for region in self._pinned_regions():
+            first, end = region.start_gfn, region.start_gfn + region.nr_pages
+            for a, b, entry in self.world.hv_partition.slat.runs(first, end):
+                used = entry.rights and entry.kind == "ram"
+                if used and entry.pfn < hi and lo < entry.pfn + b - a:
+                    self._violated(
+                        f"pages {lo:#x}-{hi:#x} are unpinned",
+                        f"gfns {a:#x}-{b:#x} of {name_of(region)} still map them",
+                    )
+                    return
+
+    def _pinned_regions(self) -> list[MshvMemRegion]:
+        return [r for r in self.world.alive if not is_movable(r) and not is_mmio(r)]
 
     def _forget(self, lo: int, hi: int) -> None:
         self.shown = [
@@ -140,9 +157,7 @@ class PinStability:
         """See to it that a pinned region is given access to pinned frames only."""
         if partition is not self.world.hv_partition:
             return
-        for region in self.world.alive:
-            if is_movable(region) or is_mmio(region):
-                continue
+        for region in self._pinned_regions():
             a = max(lo, region.start_gfn)
             b = min(hi, region.start_gfn + region.nr_pages)
             for x, y, entry in partition.slat.runs(a, b) if a < b else ():
@@ -173,9 +188,7 @@ class PinStability:
             self._leftovers()
 
     def _leftovers(self) -> None:
-        if not self.pins or self.busy:
-            return
-        if any(not is_movable(r) and not is_mmio(r) for r in self.world.alive):
+        if not self.pins or self.busy or self._pinned_regions():
             return
         lo, hi, pins = self.pins.runs(0, ALL_PFNS)[0]
         self._violated(

@@ -13,8 +13,9 @@ from mshv_async.sim.strategies import Fifo
 
 if TYPE_CHECKING:
     from mshv_async.driver import V6
-    from mshv_async.explore.results import CampaignResult
+    from mshv_async.explore.results import CampaignResult, FoundFinding
     from mshv_async.sim import Runtime, Stage
+    from mshv_async.sim.faults import Finding
 
 #: A driver by name, or a class with a planted fault.
 Driver = str | type["V6"]
@@ -52,7 +53,17 @@ def search(
 
 
 def found(text: str, driver: Driver, verdict: str, schedules: int = SCHEDULES) -> int:
-    """Fail unless the search comes upon ``verdict``; return after how many executions it did.
+    """Fail unless the search comes upon ``verdict``; return after how many executions it did."""
+    return _first(text, driver, verdict, schedules).first_schedule
+
+
+def finding_of(text: str, driver: Driver, verdict: str, schedules: int = SCHEDULES) -> Finding:
+    """Fail unless the search comes upon ``verdict``; return the finding."""
+    return _first(text, driver, verdict, schedules).finding
+
+
+def _first(text: str, driver: Driver, verdict: str, schedules: int) -> FoundFinding:
+    """Return the first of a verdict.
 
     Other findings on the way are no obstacle: one fault can show in several ways.
     """
@@ -62,7 +73,7 @@ def found(text: str, driver: Driver, verdict: str, schedules: int = SCHEDULES) -
             result = search(text, driver, schedules, strategy=strategy, keep_going=keep_going)
             for finding in result.findings:
                 if finding.finding.verdict == verdict:
-                    return finding.first_schedule
+                    return finding
                 seen.append(finding.finding.title)
     raise AssertionError(f"no {verdict} in {schedules} executions, but {seen or 'nothing'}")
 
