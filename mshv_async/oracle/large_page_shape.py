@@ -44,14 +44,16 @@ class LargePageShape:
         if wrong:
             source = f" from page {pfn:#x}" if sourced else ""
             what = "unmap" if unmap else "map" if sourced else "no-access"
+            about, *story = wrong
             self.world.violated(
                 self.name,
                 (
                     f"{current().name} asks for a LARGE {what} of {pages} pages at gfn {gfn:#x}"
                     f"{source}",
-                    *wrong,
+                    *story,
                 ),
                 functions=(self.world.caller(),),
+                about=about,
                 objects=tuple(name_of(r) for r in self.world.owners(gfn)),
             )
 
@@ -59,12 +61,14 @@ class LargePageShape:
         if gfn % LARGE_PAGES:
             begins = gfn - gfn % LARGE_PAGES
             return (
+                "gfn",
                 f"gfn {gfn:#x} is not at a 2 MiB boundary",
                 f"the large page there begins at gfn {begins:#x}",
             )
         if pfn % LARGE_PAGES:
             head = pfn - pfn % LARGE_PAGES
             return (
+                "host page",
                 f"host page {pfn:#x} is not at a 2 MiB boundary",
                 f"page {pfn - head} of the 2 MiB at host page {head:#x}, or a page of its own",
             )
@@ -77,6 +81,7 @@ class LargePageShape:
         region = owners[0]
         end = region.start_gfn + region.nr_pages
         return (
+            "extent",
             f"{name_of(region)} ends at gfn {end:#x}, {gfn + pages - end} pages earlier",
             "pages that are nobody's, or another region's, would be changed",
         )
@@ -105,6 +110,7 @@ class LargePageShape:
                     recorded = region.pages.get(there - region.start_gfn)
                     has = "none" if recorded is None else f"{recorded.pfn:#x}"
                     return (
+                        "pages",
                         f"that gives gfn {there:#x} host page {want:#x}",
                         f"which is not its page: the driver recorded {has}",
                     )
