@@ -1,4 +1,4 @@
-"""The host: a model of Linux memory management, anonymous memory in 4 KiB pages.
+"""The host: a model of Linux memory management: anonymous memory, huge pages, device memory.
 
 Frames with generations, address spaces with their locks, the interval notifier, HMM, and those
 who take memory back: system calls, reclaim, the OOM reaper (spec.md 1 to 3).
@@ -7,7 +7,9 @@ who take memory back: system calls, reclaim, the OOM reaper (spec.md 1 to 3).
 from mshv_async.host.access import store, touch
 from mshv_async.host.exit import exit_mmap, mmput
 from mshv_async.host.fault import VmFault, handle_mm_fault
-from mshv_async.host.frames import PIN_BIAS, FrameState, HostMemory, Mapping
+from mshv_async.host.folio import Folio
+from mshv_async.host.frame import PIN_BIAS, FrameState, Mapping
+from mshv_async.host.frames import HostMemory
 from mshv_async.host.hmm import (
     HMM_PFN_ERROR,
     HMM_PFN_REQ_FAULT,
@@ -50,8 +52,8 @@ from mshv_async.host.notifier import (
     mmu_interval_set_seq,
     mmu_notifier_range_blockable,
 )
-from mshv_async.host.oom import oom_kill, oom_reap
-from mshv_async.host.page import PAGE_SHIFT, PAGE_SIZE, ULONG_MAX
+from mshv_async.host.oom import oom_kill, oom_reap, oom_reaper_body
+from mshv_async.host.page import PAGE_SHIFT, PAGE_SIZE, PMD_ORDER, PMD_PAGES, PUD_ORDER, ULONG_MAX
 from mshv_async.host.pins import pin_user_pages_fast, unpin_user_pages
 from mshv_async.host.pte import ZERO_PFN, Pte, PteState
 from mshv_async.host.reclaim import reclaim_pages, reclaim_some
@@ -62,6 +64,7 @@ from mshv_async.host.register import (
     mmu_interval_notifier_remove,
 )
 from mshv_async.host.vma import Vma
+from mshv_async.host.watermarks import kswapd_body
 
 __all__ = [
     "HMM_PFN_ERROR",
@@ -72,8 +75,12 @@ __all__ = [
     "PAGE_SHIFT",
     "PAGE_SIZE",
     "PIN_BIAS",
+    "PMD_ORDER",
+    "PMD_PAGES",
+    "PUD_ORDER",
     "ULONG_MAX",
     "ZERO_PFN",
+    "Folio",
     "FrameState",
     "HmmPfn",
     "HmmPfns",
@@ -96,6 +103,7 @@ __all__ = [
     "insert_direct",
     "invalidate_range_end",
     "invalidate_range_start",
+    "kswapd_body",
     "madvise",
     "mmap_fixed",
     "mmap_read_lock",
@@ -122,6 +130,7 @@ __all__ = [
     "munmap",
     "oom_kill",
     "oom_reap",
+    "oom_reaper_body",
     "pin_user_pages_fast",
     "reclaim_pages",
     "reclaim_some",

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING
 
+from mshv_async.host.folio import Folio, build_pools, large_parts, put_large, take_large
+from mshv_async.host.frame import PIN_BIAS, FrameState, Mapping
+from mshv_async.host.page import PMD_PAGES
 from mshv_async.host.pte import ZERO_PFN
-from mshv_async.host.reclaim import reclaim_some
 from mshv_async.host.swap import LockedMap, SwapArea
+from mshv_async.host.watermarks import below_low, slow_path
 from mshv_async.sim import (
     PREEMPT,
     SLEEP,
     Grain,
+    Mailbox,
+    Mutex,
     Op,
     Shared,
     Tag,
@@ -24,62 +29,51 @@ from mshv_async.sim import (
 
 if TYPE_CHECKING:
     from mshv_async.host.mm import Mm
-    from mshv_async.sim import Mutex
-
-PIN_BIAS: Final = 1024
-"""What one pin adds to the reference count of a small folio."""
+    from mshv_async.sim import Thread
 
 Runs = list[tuple[int, int]]
-
-
-class FrameState(NamedTuple):
-    """Counts of a frame. ``refs`` of 0 means free; a pin counts once in ``pins``, 1024 in ``refs``.
-
-    ``gen`` changes each time the frame is freed. ``lazyfree``: MADV_FREE was applied, so it may be
-    dropped while clean.
-    """
-
-    gen: Token
-    refs: int = 0
-    maps: int = 0
-    pins: int = 0
-    lazyfree: bool = False
-
-
-class Mapping(NamedTuple):
-    """Where a frame is mapped (the reverse map of anonymous memory)."""
-
-    mm: Mm
-    vpn: int
-
-    def advance(self, n: int) -> Mapping:
-        """Return the mapping of the frame ``n`` further in the run."""
-        return Mapping(self.mm, self.vpn + n)
 
 
 class HostMemory(Shared):
     """All page frames of the host, pfn 0 being the zero page, and its swap.
 
-    ``pages`` and ``swap_pages``: sizes. ``grain``: the vpns that get steps of their own.
-    ``watermark``: free pages below which a sleeping allocation first reclaims on its own thread.
+    ``pages`` and ``swap_pages``: sizes of ordinary memory. ``grain``: the vpns that get steps of
+    their own. ``thp``: as in sysfs, but ``never`` is a kernel without THP. ``hugetlb_2m`` and
+    ``hugetlb_1g``: huge pages reserved at boot, beside ``pages``. ``watermark``: "min" in pages;
+    below it a sleeping allocation first reclaims on its own thread, below 5/4 of it wakes kswapd.
     """
 
     __slots__ = (
         "clock_hand",
         "contents",
+        "device_pfn",
         "folio_locks",
+        "folios",
         "frames",
         "free",
+        "free_huge",
         "grain",
+        "hugetlb_mutex",
+        "kswapd",
+        "kswapd_box",
+        "large",
         "migration_wait",
+        "mms",
         "nr_free",
+        "oom_box",
+        "oom_killer",
         "pages",
+        "reclaimers",
         "rmap",
         "swap",
+        "thp",
         "watermark",
     )
-    _embedded = ("contents", "folio_locks", "frames", "free", "migration_wait", "rmap", "swap")
-    _const = ("grain", "pages", "watermark", *_embedded)
+    _embedded = (
+        "contents", "folio_locks", "folios", "frames", "free", "free_huge", "hugetlb_mutex",
+        "kswapd_box", "migration_wait", "oom_box", "rmap", "swap",
+    )  # fmt: skip
+    _const = ("grain", "kswapd", "large", "oom_killer", "pages", "thp", "watermark", *_embedded)
     _sync = True
 
     def __init__(
@@ -88,12 +82,21 @@ class HostMemory(Shared):
         swap_pages: int = 0,
         grain: Grain | None = None,
         *,
+        thp: str = "never",
+        hugetlb_2m: int = 0,
+        hugetlb_1g: int = 0,
         watermark: int = 0,
+        kswapd: bool = False,
+        oom_killer: bool = False,
         name: str = "host",
     ) -> None:
         super().__init__(name)
         self.pages = pages
+        self.thp = thp
+        self.large = thp != "never" or hugetlb_2m > 0 or hugetlb_1g > 0
         self.watermark = watermark
+        self.kswapd = kswapd
+        self.oom_killer = oom_killer
         self.grain = Grain(()) if grain is None else grain
         self.frames: LockedMap[FrameState] = LockedMap(f"{name}.frames")
         self.frames.set(ZERO_PFN, ZERO_PFN + 1, FrameState(Token(0), refs=1))
@@ -107,6 +110,21 @@ class HostMemory(Shared):
         self.clock_hand = ZERO_PFN + 1
         self.folio_locks: LockedMap[Mutex] = LockedMap(f"{name}.folio_locks")
         self.migration_wait = WaitQueue(f"{name}.migration_wait")
+        self.folios: LockedMap[Folio] = LockedMap(f"{name}.folios")
+        self.free_huge: LockedMap[int] = LockedMap(f"{name}.free_huge")
+        self.hugetlb_mutex = Mutex(f"{name}.hugetlb_fault_mutex", "hugetlb_fault_mutex")
+        self.device_pfn = build_pools(self, hugetlb_2m, hugetlb_1g)
+        self.mms: tuple[Mm, ...] = ()
+        self.reclaimers: tuple[Thread, ...] = ()
+        self.kswapd_box: Mailbox[bool] = Mailbox(f"{name}.kswapd", 1)
+        self.oom_box: Mailbox[Mm] = Mailbox(f"{name}.oom_reaper")
+
+    def device_pfns(self, npages: int) -> int:
+        """Return the first of ``npages`` pfns above RAM for device memory, 2 MiB aligned."""
+        first = self.device_pfn
+        self.device_pfn += -(-npages // PMD_PAGES) * PMD_PAGES
+        self.frames.set(first, first + npages, FrameState(Token(0), refs=1))
+        return first
 
     # -- allocation ------------------------------------------------------------------------
 
@@ -120,20 +138,33 @@ class HostMemory(Shared):
             return None
         return self.take(n)
 
-    async def might_alloc(self, n: int, site: str, gfp: str = "kernel") -> bool:
+    async def alloc_folio(self, order: int, site: str, gfp: str = "kernel") -> Folio | None:
+        """Allocate a large folio, as :meth:`alloc_pages`; None also if no block is free.
+
+        ``gfp`` ``light``: may sleep, but neither reclaims nor waits for memory.
+        """
+        if not await self.might_alloc(1 << order, site, gfp, costly=True):
+            return None
+        return take_large(self, order)
+
+    async def might_alloc(
+        self, n: int, site: str, gfp: str = "kernel", *, costly: bool = False
+    ) -> bool:
         """Do what an allocation of ``n`` pages does before it has them; False: it fails.
 
-        For allocations (slab objects, arrays) whose memory itself nobody looks at.
+        For allocations (slab objects, arrays) whose memory itself nobody looks at. ``costly``: one
+        block of a high order, for which nobody is killed.
         """
-        may_sleep = gfp == "kernel"
+        may_sleep = gfp != "atomic"
         op = Op(f"alloc.{site}", self, kind=SLEEP if may_sleep else PREEMPT)
         await do(op)
         probe("page.alloc", self, site, gfp)
         if injected(op.label) is not None:
             return False
-        if may_sleep and self.nr_free - n < self.watermark:
-            await reclaim_some(self, n + self.watermark - self.nr_free)
-            await do(op)
+        if self.kswapd:
+            below_low(self, n)
+        if gfp == "kernel" and self.nr_free - n < self.watermark:
+            await slow_path(self, n, op, site, costly=costly)
         if n > self.nr_free:
             probe("page.alloc_failed", self, site)
             return False
@@ -157,6 +188,10 @@ class HostMemory(Shared):
                 self.frames.set(a, b, FrameState(state.gen, refs=1))
         return taken
 
+    def folio(self, pfn: int) -> Folio:
+        """Return the folio that a frame belongs to; an ordinary page is one of order 0."""
+        return self.folios.get(pfn) or Folio(pfn)
+
     def free_pages(self, pfn_lo: int, n: int) -> None:
         """Free frames: their contents die and their generation ends."""
         hi = pfn_lo + n
@@ -176,16 +211,30 @@ class HostMemory(Shared):
 
     def pin(self, pfn_lo: int, n: int = 1) -> None:
         """Pin each of ``n`` frames (FOLL_PIN); the zero page is left alone."""
-        for a, b, s in self.frames.runs(max(pfn_lo, ZERO_PFN + 1), pfn_lo + n):
-            self.frames.set(a, b, s._replace(refs=s.refs + PIN_BIAS, pins=s.pins + 1))
-            probe("frame.pin", self, a, b - a)
+        lo, hi = max(pfn_lo, ZERO_PFN + 1), pfn_lo + n
+        for x, y, folio in large_parts(self, lo, hi):
+            bias = PIN_BIAS if folio is None else 1
+            for a, b, s in self.frames.runs(x, y):
+                self.frames.set(a, b, s._replace(refs=s.refs + bias, pins=s.pins + 1))
+        if lo < hi:
+            probe("frame.pin", self, lo, hi - lo)
 
     def unpin(self, pfn_lo: int, n: int = 1) -> None:
         """Undo one pin of each of ``n`` frames."""
-        probe("frame.unpin", self, max(pfn_lo, ZERO_PFN + 1), n - (pfn_lo == ZERO_PFN))
-        self._put(max(pfn_lo, ZERO_PFN + 1), pfn_lo + n, PIN_BIAS, 1)
+        lo, hi = max(pfn_lo, ZERO_PFN + 1), pfn_lo + n
+        if lo < hi:
+            probe("frame.unpin", self, lo, hi - lo)
+        for a, b, folio in large_parts(self, lo, hi):
+            self._put(a, b, PIN_BIAS if folio is None else 1, 1)
 
     def _put(self, lo: int, hi: int, refs: int, pins: int) -> None:
+        if self.large and self.folios.runs(lo, hi):
+            for a, b, folio in large_parts(self, lo, hi):
+                if folio is not None:
+                    put_large(self, folio, (a, b), refs, pins)
+                else:
+                    self._put(a, b, refs, pins)
+            return
         for a, b, s in self.frames.runs(lo, hi):
             if s.refs < refs or s.pins < pins:
                 oops("page released more often than it was taken", self)

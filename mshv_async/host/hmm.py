@@ -24,7 +24,7 @@ HMM_PFN_REQ_WRITE: Final = HMM_PFN_WRITE
 
 
 class HmmPfn(NamedTuple):
-    """One word of the array, in or out; ``order`` of the mapping, 0 for 4 KiB entries."""
+    """One word of the array, in or out; ``order`` is the mapping's, as in :class:`Pte`."""
 
     flags: int
     pfn: int = ZERO_PFN
@@ -192,10 +192,12 @@ def _requests(range: HmmRange, lo: int, hi: int) -> list[tuple[int, int, int]]:
     ]
 
 
-def _fill(range: HmmRange, lo: int, hi: int, flags: int, pfn: int = ZERO_PFN) -> None:
+def _fill(
+    range: HmmRange, lo: int, hi: int, flags: int, pfn: int = ZERO_PFN, order: int = 0
+) -> None:
     base = range.start >> PAGE_SHIFT
     if flags:
-        range.hmm_pfns.set(lo - base, hi - base, HmmPfn(flags, pfn))
+        range.hmm_pfns.set(lo - base, hi - base, HmmPfn(flags, pfn, order))
     else:
         range.hmm_pfns.clear(lo - base, hi - base)
 
@@ -210,7 +212,8 @@ def _entry(
     if pte is not None and pte.present:
         if write and not pte.write:
             return _Stop(lo, hi, vma=vma, write=True)
-        _fill(range, lo, hi, HMM_PFN_VALID | (HMM_PFN_WRITE if pte.write else 0), pte.pfn)
+        flags = HMM_PFN_VALID | (HMM_PFN_WRITE if pte.write else 0)
+        _fill(range, lo, hi, flags, pte.pfn, pte.order)
         return None
     state = pte.state if pte is not None else None
     unusable = state is PteState.HWPOISON or state is PteState.SPECIAL

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mshv_async.host.page import page_aligned, pages_of
+from mshv_async.host.page import PAGE_SHIFT, PAGE_SIZE, page_aligned, pages_of
 from mshv_async.host.pte import PRESENT, ZERO_PTE, Pte
-from mshv_async.host.vma import Vma
+from mshv_async.host.vma import FLAGS_OF_BACKING, Vma
 from mshv_async.sim import Op, RangeMap, Refcount, RwSem, Shared, do
 
 if TYPE_CHECKING:
@@ -18,14 +18,17 @@ if TYPE_CHECKING:
 
 
 class MmFlags(Shared):
-    """Atomic bits. ``unstable``: the OOM reaper began, faults fail; ``oom_skip``: it is done."""
+    """Atomic bits. ``oom_victim``: it was killed for its memory; ``unstable``: the OOM reaper
+    began, faults fail; ``oom_skip``: nothing more is to be had from it.
+    """  # noqa: D205
 
-    __slots__ = ("oom_skip", "unstable")
+    __slots__ = ("oom_skip", "oom_victim", "unstable")
     _sync = True
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
         self.unstable = False
+        self.oom_victim = False
         self.oom_skip = False
 
 
@@ -66,6 +69,7 @@ class Mm(Shared):
         self.rmap_lock = RwSem(f"{name}.rmap_lock", "rmap_lock")
         self.subscriptions: NotifierSubscriptions | None = None
         self.threads: list[Thread] = []
+        host.mms = (*host.mms, self)
         self.op_flush = Op("tlb.flush", self)
         self.op_get = Op("mm.get", self)
         self.op_put = Op("mm.put", self)
@@ -82,9 +86,18 @@ class Mm(Shared):
         pgoff: int = 0,
         backing: str = "anon",
     ) -> Vma:
-        """Map ``length`` bytes at ``start`` where nothing is mapped. No point, no probe."""
+        """Map ``length`` bytes at ``start`` where nothing is mapped. No point, no probe.
+
+        ``backing`` adds the flags that belong to it; device memory gets pfns of its own unless
+        ``pgoff`` names the first. Hugetlb memory reserves nothing, as with MAP_NORESERVE.
+        """
         assert page_aligned(start, length), "VMAs are page aligned"
-        vma = Vma(start, start + length, prot, frozenset(flags), pgoff, backing)
+        flags = FLAGS_OF_BACKING[backing].union(flags)
+        if backing == "device" and not pgoff:
+            pgoff = self.host.device_pfns(length >> PAGE_SHIFT)
+        vma = Vma(start, start + length, prot, flags, pgoff, backing)
+        unit = PAGE_SIZE << vma.hugetlb_order
+        assert not (start | length) % unit, "hugetlb VMAs are of whole huge pages"
         assert not self.vmas.runs(*vma.vpns), "an area is mapped there already"
         self.vmas.set(*vma.vpns, vma)
         return vma

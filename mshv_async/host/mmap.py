@@ -17,9 +17,9 @@ from mshv_async.host.notifier import (
     invalidate_range_end,
     invalidate_range_start,
 )
-from mshv_async.host.page import PAGE_SHIFT, PMD_PAGES, page_aligned, pages_of
+from mshv_async.host.page import PAGE_SHIFT, PAGE_SIZE, PMD_PAGES, page_aligned, pages_of
 from mshv_async.host.pte import PRESENT, Pte, PteState
-from mshv_async.host.vma import Vma
+from mshv_async.host.vma import HUGETLB_ORDER, Vma
 from mshv_async.host.zap import zap_range
 from mshv_async.sim import Op, do, probe
 
@@ -39,8 +39,11 @@ async def mmap_fixed(
     pgoff: int = 0,
     backing: str = "anon",
 ) -> int:
-    """Map anonymous memory at ``start``, over whatever was there. 0, -EINVAL or -EINTR."""
-    if not length or not page_aligned(start, length):
+    """Map memory at ``start``, over whatever was there. 0, -EINVAL or -EINTR.
+
+    ``backing`` as in :meth:`Mm.add_vma`; huge pages of hugetlb are mapped whole.
+    """
+    if not length or not _aligned(start, length, HUGETLB_ORDER.get(backing, 0)):
         return -EINVAL
     ret = await mmap_write_lock_killable(mm)
     if ret:
@@ -53,6 +56,10 @@ async def mmap_fixed(
     probe("vma.change", mm)
     await mmap_write_unlock(mm)
     return 0
+
+
+def _aligned(start: int, length: int, order: int) -> bool:
+    return not (start | length) & ((PAGE_SIZE << order) - 1)
 
 
 async def munmap(mm: Mm, start: int, length: int) -> int:

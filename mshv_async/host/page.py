@@ -6,7 +6,9 @@ from typing import Final
 
 PAGE_SHIFT: Final = 12
 PAGE_SIZE: Final = 1 << PAGE_SHIFT
-PMD_PAGES: Final = 512
+PMD_ORDER: Final = 9
+PMD_PAGES: Final = 1 << PMD_ORDER
+PUD_ORDER: Final = 18
 ULONG_MAX: Final = (1 << 64) - 1
 
 

@@ -1,4 +1,4 @@
-"""Page-table entries of the 4 KiB level (spec.md 1.1); ``none`` is a hole in the table."""
+"""Page-table entries, also the leaves of upper levels (spec.md 1.1); ``none`` is a hole."""
 
 from __future__ import annotations
 
@@ -31,18 +31,23 @@ _SAME_FOR_ALL = frozenset((PteState.ZERO, PteState.HWPOISON))
 
 
 class Pte(NamedTuple):
-    """One entry, or the first of a run: ``pfn`` (a swap slot for SWAP) counts on along the run."""
+    """One entry, or the first of a run: ``pfn`` (a swap slot for SWAP) counts on along the run.
+
+    ``order``: of the leaf that maps it: 0 a page-table entry, 9 a leaf of 2 MiB, 18 of 1 GiB. A
+    leaf covers its whole aligned range with one set of rights; runs are of whole leaves.
+    """
 
     state: PteState
     pfn: int = ZERO_PFN
     write: bool = False
     dirty: bool = False
+    order: int = 0
 
     def advance(self, n: int) -> Pte:
         """Return the entry ``n`` pages further in the same run."""
         if not n or self.state in _SAME_FOR_ALL:
             return self
-        return Pte(self.state, self.pfn + n, self.write, self.dirty)
+        return Pte(self.state, self.pfn + n, self.write, self.dirty, self.order)
 
     @property
     def present(self) -> bool:
@@ -56,3 +61,5 @@ class Pte(NamedTuple):
 
 
 ZERO_PTE: Final = Pte(PteState.ZERO)
+HUGE_ZERO_PTE: Final = Pte(PteState.ZERO, order=9)
+"""The leaf of the shared huge zero page; its pages all have the zero page's pfn here."""

@@ -18,7 +18,7 @@ from mshv_async.host.notifier import (
 from mshv_async.host.page import PAGE_SHIFT
 from mshv_async.host.pte import SWAP, ZERO_PFN, Pte
 from mshv_async.host.zap import release
-from mshv_async.sim import Mutex, Op, do, note, probe
+from mshv_async.sim import Mutex, Op, current, do, note, probe
 
 if TYPE_CHECKING:
     from mshv_async.host.frames import HostMemory
@@ -31,8 +31,10 @@ async def reclaim_pages(mm: Mm, start: int, npages: int) -> int:
     """Take back the ``npages`` pages at ``start`` (bytes) that can be; return how many were."""
     lo = start >> PAGE_SHIFT
     taken = 0
+    _begin(mm.host)
     for a, b in mm.host.grain.pieces(lo, lo + npages):
         taken += await _reclaim_piece(mm, a, b)
+    _end(mm.host)
     return taken
 
 
@@ -40,10 +42,22 @@ async def reclaim_some(host: HostMemory, npages: int) -> int:
     """Take back up to ``npages`` pages of any mm, a clock hand going round over mapped frames."""
     await do(Op("reclaim.scan", host))
     taken = 0
+    _begin(host)
     for mm, lo, hi in _candidates(host, npages):
         for a, b in host.grain.pieces(lo, hi):
             taken += await _reclaim_piece(mm, a, b)
+    _end(host)
     return taken
+
+
+def _begin(host: HostMemory) -> None:
+    """Mark the thread (PF_MEMALLOC): what it allocates meanwhile never reclaims."""
+    host.reclaimers = (*host.reclaimers, current())
+
+
+def _end(host: HostMemory) -> None:
+    thread = current()
+    host.reclaimers = tuple(other for other in host.reclaimers if other is not thread)
 
 
 def _candidates(host: HostMemory, npages: int) -> list[tuple[Mm, int, int]]:

@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final, NamedTuple
 
-from mshv_async.host.page import PAGE_SHIFT
+from mshv_async.host.page import PAGE_SHIFT, PMD_ORDER, PUD_ORDER
+
+FLAGS_OF_BACKING: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
+    {
+        "anon": frozenset(),
+        "thp": frozenset({"HUGEPAGE"}),
+        "hugetlb-2m": frozenset({"HUGETLB"}),
+        "hugetlb-1g": frozenset({"HUGETLB"}),
+        "device": frozenset({"IO", "PFNMAP"}),
+    }
+)
+"""The flags that a mapping of each kind of memory has from the start."""
+
+HUGETLB_ORDER: Final[Mapping[str, int]] = MappingProxyType(
+    {"hugetlb-2m": PMD_ORDER, "hugetlb-1g": PUD_ORDER}
+)
 
 
 class Vma(NamedTuple):
     """A mapped range of addresses, half-open, in bytes and page aligned.
 
     ``prot``: of ``r``, ``w``, ``x``, or ``none``. ``flags``: of ``IO``, ``PFNMAP``, ``MIXEDMAP``,
-    ``HUGETLB``, ``LOCKED``, ``SHARED``. ``pgoff`` in pages; VFIO keeps the first pfn there.
+    ``HUGETLB``, ``LOCKED``, ``SHARED``, ``HUGEPAGE``, ``NOHUGEPAGE``. ``pgoff`` in pages; VFIO
+    keeps the first pfn there. ``backing``: a key of FLAGS_OF_BACKING.
     """
 
     start: int
@@ -35,6 +53,11 @@ class Vma(NamedTuple):
     def raw(self) -> bool:
         """Whether it maps frames without pages, which neither HMM nor a pin accepts."""
         return "IO" in self.flags or "PFNMAP" in self.flags
+
+    @property
+    def hugetlb_order(self) -> int:
+        """The order of its huge pages if hugetlb backs it, else 0."""
+        return HUGETLB_ORDER.get(self.backing, 0)
 
     @property
     def vpns(self) -> tuple[int, int]:
