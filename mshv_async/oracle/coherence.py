@@ -37,7 +37,8 @@ class Coherence:
 
     def on_begin(self, range: MmuNotifierRange) -> None:
         """Note that a bracket opens."""
-        self.open = [*self.open, range]
+        if range.mm is self.world.mm:
+            self.open = [*self.open, range]
 
     def on_start(self, range: MmuNotifierRange, ret: int) -> None:
         """End the bracket of a start that was refused."""
@@ -46,6 +47,8 @@ class Coherence:
 
     def on_end(self, range: MmuNotifierRange) -> None:
         """Look whether all is quiet, now that a bracket closes."""
+        if range.mm is not self.world.mm:
+            return
         self.open = [r for r in self.open if r is not range]
         self._judge_when_quiet()
 

@@ -33,10 +33,10 @@ class DepositAccounting:
     def __init__(self, world: Observed) -> None:
         self.world = world
         self.owned: RangeMap[int] = RangeMap("oracle.deposited")  # pfn to partition id
-        self.balance: dict[int, int] = {}  # by partition id: pages that must be in its pool
+        self.unnumbered: dict[int, int] = {}  # by partition id: pages that set-up put in
         self.short: dict[str, int] = {}  # by thread: whose pool its last call found short
         for partition in world.hv_partition.hv.partitions:
-            self.balance[partition.id] = partition.pool.deposited
+            self.unnumbered[partition.id] = _unnumbered(partition)
             for lo, hi, _ in partition.pool.frames.runs(0, ALL_PFNS):
                 self.owned.set(lo, hi, partition.id)
         rt = world.rt
@@ -89,8 +89,7 @@ class DepositAccounting:
                     f"they lie in the pool of partition {owner} already",
                 )
             self.owned.set(pfn, pfn + length, partition.id)
-            self._count(partition, length)
-        self._compare(partition)
+        self._compare(partition, taken_out=False)
 
     def on_withdraw(self, partition: HvPartition, runs: Sequence[PageRun]) -> None:
         """Hand pages back."""
@@ -103,18 +102,17 @@ class DepositAccounting:
                         f"they were {whose}'s",
                     )
             self.owned.clear(pfn, pfn + length)
-            self._count(partition, -length)
-        self._compare(partition)
+        self._compare(partition, taken_out=True)
 
-    def _count(self, partition: HvPartition, pages: int) -> None:
-        self.balance[partition.id] = self.balance.get(partition.id, 0) + pages
-
-    def _compare(self, partition: HvPartition) -> None:
-        expected = self.balance.get(partition.id, 0)
-        if partition.pool.deposited != expected:
+    def _compare(self, partition: HvPartition, *, taken_out: bool) -> None:
+        mine = sum(b - a for a, b, owner in self.owned.runs(0, ALL_PFNS) if owner == partition.id)
+        held = partition.pool.frames.total(0, ALL_PFNS)
+        before, now = self.unnumbered.get(partition.id, 0), _unnumbered(partition)
+        self.unnumbered[partition.id] = now
+        if held != mine or not (0 <= now <= before if taken_out else now == before):
             self._violated(
                 f"the pool of {name_of(partition)} holds {partition.pool.deposited} pages",
-                f"{expected} were put in and not taken out",
+                f"{mine + before} were put in and not taken out",
             )
 
     def on_free(self, host: HostMemory, pfn_lo: int, pfn_hi: int) -> None:
@@ -130,3 +128,8 @@ class DepositAccounting:
 
     def _violated(self, *story: str) -> None:
         self.world.violated(self.name, story, functions=(self.world.caller(),))
+
+
+def _unnumbered(partition: HvPartition) -> int:
+    """Return how many pages of a pool have no frame number: set-up put them in."""
+    return partition.pool.deposited - partition.pool.frames.total(0, ALL_PFNS)

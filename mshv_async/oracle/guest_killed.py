@@ -21,20 +21,25 @@ _RIGHT = (0x1, 0x2, 0xC)  # read, write, execute as map flags
 
 @dataclass(slots=True)
 class _Access:
-    """An access under way; ``failures``: permitted failures that had hit its thread before."""
+    """An access under way. About the present handling: ``fired``, injected failures that had hit
+    its thread before, and ``short``, whether an allocation failed.
+    """  # noqa: D205
 
     kind: int
     gfn: int
     legal: bool
-    failures: int
+    fired: int
+    short: bool = False
 
 
 class GuestKilled:
-    """Follows each access from its issue.
+    """Follows each access from its issue, and each handling from its intercept.
 
     Legal: the region's rights allow it; its own gfn has had an entry; the VMA of its own page
-    exists and permits it; no unmap or close of the region and no fatal signal has begun; no
-    injected or allocation failure hit this handling.
+    exists and permits it; no unmap or close of the region has begun, no fatal signal to the VMM
+    or to the thread, and the VMM's memory is not being dismantled; no injected or allocation
+    failure hit this handling. A region whose map ioctl is under way is the guest's only if that
+    ioctl succeeds, so a finding on it waits for its end.
     """
 
     name = "guest-killed"
@@ -44,15 +49,17 @@ class GuestKilled:
         self.world = world
         self.accesses: dict[int, _Access] = {}
         self.had: RangeMap[bool] = RangeMap("oracle.had")
-        self.short: dict[str, int] = {}  # by thread: allocations that failed for want of memory
+        self.waiting: list[tuple[int, int, str]] = []  # vp, gfn, what: the map is under way
         for lo, hi, _ in world.hv_partition.slat.runs(0, ALL_GFNS):
             self.had.set(lo, hi, True)
         rt = world.rt
         rt.watch("slat.change", self.on_slat)
         rt.watch("guest.issue", self.on_issue)
+        rt.watch("guest.refused", self.on_refused)
         rt.watch("guest.access", self.on_access)
         rt.watch("vma.change", self.on_vma)
         rt.watch("ioctl.begin", self.on_ioctl)
+        rt.watch("ioctl.return", self.on_return)
         rt.watch("page.alloc_failed", self.on_alloc_failed)
         rt.watch("guest.unhandled", self.on_unhandled)
 
@@ -64,7 +71,14 @@ class GuestKilled:
     def on_issue(self, vp: VirtualProcessor, kind: int, gfn: int) -> None:
         """Judge an access that is tried for the first time."""
         legal = bool(self.had.get(gfn)) and self._permitted(kind, gfn)
-        self.accesses[vp.index] = _Access(kind, gfn, legal, self._failures(vp.index))
+        self.accesses[vp.index] = _Access(kind, gfn, legal, self._fired(vp.index))
+
+    def on_refused(self, vp: VirtualProcessor, kind: int, gfn: int, message: Any) -> None:
+        """Begin a handling: what failed in an earlier one of the same access excuses nothing."""
+        del kind, gfn, message
+        access = self.accesses.get(vp.index)
+        if access is not None:
+            access.fired, access.short = self._fired(vp.index), False
 
     def on_access(self, guest: Any, kind: int, gfn: int, entry: Any, tag: Any) -> None:
         """Forget an access that retired."""
@@ -98,26 +112,55 @@ class GuestKilled:
         thread = self.world.vp_threads.get(vp.index)
         if access is None or not access.legal or not self._permitted(access.kind, access.gfn):
             return
-        if self._failures(vp.index) != access.failures:
+        if access.short or self._fired(vp.index) != access.fired:
             return
-        if thread is not None and thread.fatal_pending:
+        if self._dying() or (thread is not None and thread.fatal_pending):
             return
         kind = ("read", "write", "execute")[access.kind]
+        what = f"vp{vp.index}: a legal {kind} of gfn {access.gfn:#x} left the kernel unhandled"
+        told = f"the VMM gets {message.type.name} and takes it for a device access"
+        if any(self._allows(r, access.kind, access.gfn) for r in self.world.created):
+            self._report(vp.index, access.gfn, what, told)
+        else:
+            self.waiting = [*self.waiting, (vp.index, access.gfn, f"{what}\n{told}")]
+
+    def on_return(self, thread: Thread, name: str, ret: int, *args: Any) -> None:
+        """Decide about accesses to a region that was being mapped."""
+        del thread
+        if name != "map_user_memory" or not self.waiting:
+            return
+        lo, end = gfns_of(args[0])
+        due = [access for access in self.waiting if lo <= access[1] < end]
+        self.waiting = [access for access in self.waiting if access not in due]
+        for vp, gfn, story in due if ret == 0 else ():
+            late = f"the map ioctl that had given it its entry has succeeded since ({name})"
+            self._report(vp, gfn, *story.split("\n"), late)
+
+    def _report(self, vp: int, gfn: int, *story: str) -> None:
+        thread = self.world.vp_threads.get(vp)
         self.world.report(
             self.name,
-            (
-                f"vp{vp.index}: a legal {kind} of gfn {access.gfn:#x} left the kernel unhandled",
-                f"the VMM gets {message.type.name} and takes it for a device access",
-            ),
+            story,
             functions=("vp_ioctl_run_vp",),
-            objects=(f"gfn {access.gfn:#x}",),
+            objects=(f"gfn {gfn:#x}",),
+            threads=(thread.name,) if thread is not None else (),
         )
 
+    def _dying(self) -> bool:
+        """Say whether the VMM was killed, or its memory is being taken away for good."""
+        mm = self.world.mm
+        if mm.users.count == 0 or mm.flags.unstable:
+            return True
+        return any(thread.fatal_pending for thread in mm.threads)
+
     def on_alloc_failed(self, host: Any, site: str) -> None:
-        """Remember whom the host had no page for."""
+        """Remember whose handling the host had no page for."""
         del host, site
         name = current().name
-        self.short[name] = self.short.get(name, 0) + 1
+        for index, access in self.accesses.items():
+            thread = self.world.vp_threads.get(index)
+            if thread is not None and thread.name == name:
+                access.short = True
 
     def _unowned(self, lo: int, hi: int) -> list[tuple[int, int]]:
         """Return the parts of a range that no region holds that stays."""
@@ -129,12 +172,9 @@ class GuestKilled:
         cuts = sorted(edges)
         return [(a, b) for a, b in pairwise(cuts) if not any(covers(r, a) for r in staying)]
 
-    def _failures(self, index: int) -> int:
-        fired = self.world.rt.injector.fired
+    def _fired(self, index: int) -> int:
         thread = self.world.vp_threads.get(index)
-        if thread is None:
-            return 0
-        return fired.get(thread.name, 0) + self.short.get(thread.name, 0)
+        return 0 if thread is None else self.world.rt.injector.fired.get(thread.name, 0)
 
     def _permitted(self, kind: int, gfn: int) -> bool:
         return any(self._allows(region, kind, gfn) for region in self.world.owners(gfn))
@@ -143,6 +183,6 @@ class GuestKilled:
         if self.world.is_leaving(region) or not region.hv_map_flags & _RIGHT[kind]:
             return False
         vma = self.world.mm.vmas.get(vpn_of(region, gfn))
-        if vma is None or not vma.flags.isdisjoint(("IO", "PFNMAP")):
+        if vma is None or vma.raw:
             return False
         return "w" in vma.prot if kind == _WRITE else "r" in vma.prot

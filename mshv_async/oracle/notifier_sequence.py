@@ -41,9 +41,11 @@ class NotifierSequence:
 
     def on_begin(self, range: MmuNotifierRange) -> None:
         """Note that a bracket opens; it collides if a subscription overlaps it."""
+        if range.mm is not self.world.mm:
+            return
         self.open = [*self.open, range]
         subscriptions = self.world.mm.subscriptions
-        if subscriptions is not None and range.mm is self.world.mm:
+        if subscriptions is not None:
             self.collided = self.collided or any(
                 mni.first < range.end and range.start <= mni.last for mni in subscriptions.itree
             )
@@ -56,6 +58,8 @@ class NotifierSequence:
 
     def on_end(self, range: MmuNotifierRange) -> None:
         """Note that a bracket closes; the last one ends the collision."""
+        if range.mm is not self.world.mm:
+            return
         self.open = [r for r in self.open if r is not range]
         if not self.open:
             self.collided = False

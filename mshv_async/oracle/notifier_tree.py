@@ -28,6 +28,7 @@ class NotifierTree:
         rt.watch("mni.remove", self.on_remove)
         rt.watch("mni.insert", self.on_insert)
         rt.watch("callback.enter", self.on_callback)
+        rt.watch("object.free", self.on_free)
         self.on_change()
 
     def on_change(self, *_: Any) -> None:
@@ -54,6 +55,11 @@ class NotifierTree:
     def on_insert(self, mni: Any) -> None:
         """Let it come back."""
         self.removed = [m for m in self.removed if m is not mni]
+
+    def on_free(self, obj: Any) -> None:
+        """Leave what is freed to others: its use is worse than a late callback."""
+        if self.removed:
+            self.removed = [m for m in self.removed if getattr(m, "region", None) is not obj]
 
     def on_callback(self, mni: Any, range: MmuNotifierRange) -> None:
         """No callback may come for a subscription whose removal returned."""

@@ -142,16 +142,18 @@ class Observed:
         objects: Sequence[str] = (),
         other: Place | None = None,
         about: str = "",
+        threads: Sequence[str] = (),
     ) -> None:
         """Report a finding with the functions that met: where this is, and ``other``.
 
-        ``about`` tells two findings in the same functions apart.
+        ``about`` tells two findings in the same functions apart. ``threads``: who else had a part.
         """
         rt = self.rt
         thread = current_or_none() or rt.running
         here = rt.place(thread)
         met = [*(functions or [innermost(here)]), *([innermost(other)] if other else [])]
-        involved = [t for t in rt.live if t is thread or (other and t.name == other.thread)]
+        names = (*threads, other.thread) if other else tuple(threads)
+        involved = [t for t in rt.live if t is thread or t.name in names]
         rt.report(
             Finding(
                 verdict,

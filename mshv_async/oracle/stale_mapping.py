@@ -9,7 +9,7 @@ from mshv_async.sim import Place, name_of
 
 if TYPE_CHECKING:
     from mshv_async.host import HostMemory, MmuNotifierRange
-    from mshv_async.hyperv import HvPartition
+    from mshv_async.hyperv import HvPartition, SlatEntry
 
 
 class StaleMapping:
@@ -33,6 +33,8 @@ class StaleMapping:
         rt.watch("bracket.start", self.on_start)
         rt.watch("bracket.end", self.on_end)
         rt.watch("slat.change", self.on_slat)
+        if world.hv_partition.hv.slat_rules.tlb != "flushed":
+            rt.watch("guest.access", self.on_access)
 
     def on_callback(self, mni: Any, range: MmuNotifierRange, ok: bool) -> None:
         """Remember which brackets a subscriber could not serve."""
@@ -44,6 +46,8 @@ class StaleMapping:
 
     def on_start(self, range: MmuNotifierRange, ret: int) -> None:
         """Judge the whole range, now that every callback said that it is clean."""
+        if range.mm is not self.world.mm:
+            return
         if ret == 0 and not any(r is range for r in self.refused):
             self.closed = [*self.closed, range]
             self._judge_range(range, None)
@@ -80,6 +84,35 @@ class StaleMapping:
                         objects=(name_of(region),),
                     )
                     return
+
+    def on_access(self, guest: Any, kind: int, gfn: int, entry: SlatEntry, tag: Any) -> None:
+        """Judge an access that may go by an old translation, which no table shows any more."""
+        del kind, tag
+        if entry.kind != "ram" or guest.vp.partition is not self.world.hv_partition:
+            return
+        if not self.world.host.state(entry.pfn).refs:
+            why = f"page {entry.pfn:#x}, which the host freed"
+        elif any(self._closes(closed, gfn) for closed in self.closed):
+            why = f"page {entry.pfn:#x}, which the host is taking back"
+        else:
+            return
+        self.world.violated(
+            self.name,
+            (
+                f"{guest.name} reaches gfn {gfn:#x} through an old translation",
+                f"that leads to {why}",
+                "the hypercall that took the mapping away had returned",
+            ),
+            functions=("guest.access",),
+            objects=(f"gfn {gfn:#x}",),
+        )
+
+    def _closes(self, range: MmuNotifierRange, gfn: int) -> bool:
+        for region in self.world.movable():
+            lo, hi = gfns_behind(region, range.start >> PAGE_SHIFT, range.end >> PAGE_SHIFT)
+            if region.mni.mm is range.mm and lo <= gfn < hi:
+                return True
+        return False
 
     def on_free(self, host: HostMemory, pfn_lo: int, pfn_hi: int) -> None:
         """Judge the freed frames against all accessible entries."""

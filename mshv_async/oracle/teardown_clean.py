@@ -1,11 +1,12 @@
-"""teardown-clean: outside live regions nothing is accessible (spec.md 6.3)."""
+"""teardown-clean: what is taken down leaves nothing behind (spec.md 6.3)."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mshv_async.driver import MshvMemRegion
-from mshv_async.oracle.observed import Observed
+from mshv_async.driver import MshvMemRegion, MshvPartition
+from mshv_async.hyperv import PartitionState
+from mshv_async.oracle.observed import ALL_GFNS, Observed
 from mshv_async.sim import name_of
 
 if TYPE_CHECKING:
@@ -13,33 +14,94 @@ if TYPE_CHECKING:
 
 
 class TeardownClean:
-    """Judged at each change of the table and whenever a region is freed."""
+    """Judged at each change of the table, whenever a region or the partition is freed, at the end.
+
+    Guest pages outside live regions are never accessible, device memory included. When the
+    partition's object goes, the hypervisor has no such partition any more, and its pool is empty.
+    When all is over, each host page is free, mapped, in a pool or pinned.
+    """
 
     name = "teardown-clean"
-    summary = "guest pages outside live regions are never accessible"
+    summary = "nothing accessible outside live regions; after destroy no pool page, no page lost"
 
     def __init__(self, world: Observed) -> None:
         self.world = world
         world.rt.watch("slat.change", self.on_slat)
         world.rt.watch("object.free", self.on_free)
+        world.rt.watch("world.end", self.on_end)
 
     def on_slat(self, partition: HvPartition, lo: int, hi: int) -> None:
         """Entries that become accessible must belong to somebody."""
         for a, b, entry in partition.slat.runs(lo, hi):
             if entry.rights and not self.world.owners(a):
-                self._violated(a, b, "became accessible, but no region owns them")
+                self._violated(f"gfns {a:#x}-{b:#x} became accessible, but no region owns them")
                 return
 
     def on_free(self, obj: Any) -> None:
-        """See to it that a region that goes leaves nothing accessible but what others own."""
-        if not isinstance(obj, MshvMemRegion):
-            return
-        lo, hi = obj.start_gfn, obj.start_gfn + obj.nr_pages
+        """Look at what a region or the partition leaves."""
+        if isinstance(obj, MshvMemRegion):
+            self._region_goes(obj)
+        elif obj is self.world.partition:
+            self._partition_goes(obj)
+
+    def _region_goes(self, region: MshvMemRegion) -> None:
+        """See to it that nothing stays accessible but what others own."""
+        lo, hi = region.start_gfn, region.start_gfn + region.nr_pages
         for a, b, entry in self.world.hv_partition.slat.runs(lo, hi):
-            others = [r for r in self.world.owners(a) if r is not obj]
+            others = [r for r in self.world.owners(a) if r is not region]
             if entry.rights and not others:
-                self._violated(a, b, f"stay accessible after {name_of(obj)} is destroyed")
+                self._violated(
+                    f"gfns {a:#x}-{b:#x} stay accessible after {name_of(region)} is destroyed",
+                    f"they lead to {entry.kind} pages from {entry.pfn:#x} on",
+                )
                 return
 
-    def _violated(self, lo: int, hi: int, what: str) -> None:
-        self.world.violated(self.name, (f"gfns {lo:#x}-{hi:#x} {what}",))
+    def _partition_goes(self, partition: MshvPartition) -> None:
+        """See to it that the hypervisor keeps nothing of it."""
+        theirs = self.world.hv_partition
+        for a, b, entry in theirs.slat.runs(0, ALL_GFNS):
+            if entry.rights:
+                self._violated(f"gfns {a:#x}-{b:#x} stay accessible after {name_of(partition)}")
+                return
+        if theirs.pool.deposited:
+            self._violated(
+                f"{name_of(partition)} is freed with {theirs.pool.deposited} pages in its pool",
+                "the host never gets them back",
+            )
+        elif theirs.state is not PartitionState.DELETED:
+            self._violated(
+                f"{name_of(partition)} is freed, and the hypervisor still has it",
+                f"it is {theirs.state.name.lower()}",
+            )
+        elif self.world.alive:
+            self._violated(
+                f"{name_of(partition)} is freed, and {name_of(self.world.alive[0])} lives on",
+                "nobody will unmap it",
+            )
+
+    def on_end(self) -> None:
+        """Look for host pages that are allocated and nobody's.
+
+        What is left of a folio that was partly unmapped belongs to the folio.
+        """
+        host = self.world.host
+        for lo, hi, frame in host.frames.runs(1, host.device_pfn):
+            if not frame.refs or frame.maps or frame.pins:
+                continue
+            for a, b in self._not_in_pools(lo, hi):
+                if a < host.pages or host.folio(a).hugetlb:
+                    self._violated(
+                        f"pages {a:#x}-{b:#x} are allocated, but not mapped anywhere",
+                        "they are in no pool and not pinned: nobody can free them any more",
+                    )
+                    return
+
+    def _not_in_pools(self, lo: int, hi: int) -> list[tuple[int, int]]:
+        left = [(lo, hi)]
+        for partition in self.world.hv_partition.hv.partitions:
+            pool = partition.pool.frames
+            left = [(x, y) for a, b in left for x, y, pooled in pool.pieces(a, b) if not pooled]
+        return left
+
+    def _violated(self, *story: str) -> None:
+        self.world.violated(self.name, story)
