@@ -122,7 +122,7 @@ class FaultPath(RegionObjects):
         for lo, hi, word in hmm_pfns.runs(0, hmm_pfns.count):
             region.pages.set(page_offset + lo, page_offset + hi, Page(word.pfn))
         first = region.pages.get(page_offset)
-        if first is not None and first.huge:
+        if first is not None and self.host_mem.folio(first.pfn).hugetlb:
             region.large_pages = True
 
 

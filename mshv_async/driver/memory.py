@@ -138,7 +138,7 @@ class MemoryIoctl(FaultPath):
                 at += hi - lo
             done += ret
         first = region.pages.get(0)
-        if first is not None and first.huge:
+        if first is not None and self.host_mem.folio(first.pfn).hugetlb:
             region.large_pages = True
         return 0
 

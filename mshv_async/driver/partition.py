@@ -5,7 +5,7 @@ Encrypted partitions and the ioctls for interrupts, properties and registers are
 
 from __future__ import annotations
 
-from errno import EEXIST, EINTR, EINVAL, ENOTTY
+from errno import EEXIST, EINTR, EINVAL, ENOMEM, ENOTTY
 from typing import TYPE_CHECKING
 
 from mshv_async.driver.abi import (
@@ -102,7 +102,10 @@ class PartitionIoctls(RunVp):
         return ret
 
     async def partition_ioctl_create_vp(self, partition: MshvPartition, index: int) -> int:
-        """Create a virtual processor; -EINVAL: bad index, -EEXIST: there is one."""
+        """Create a virtual processor and return its descriptor.
+
+        -EINVAL: bad index, -EEXIST: there is one, -ENOMEM, or the hypercall's errno.
+        """
         if not 0 <= index < MSHV_MAX_VPS:
             return -EINVAL
         if partition.pt_vp_array.get(index) is not None:
@@ -112,16 +115,43 @@ class PartitionIoctls(RunVp):
             ret = await self.hv_call_depositing(HvCall.CREATE_VP, partition.pt_id, index)
         if ret:
             return ret
-        await step("vp.publish", partition.pt_vp_array, write=True)
-        self.publish_vp(partition, index)
-        return 0
+        if not await self.host_mem.might_alloc(1, "vp"):
+            await self.hv_call(HvCall.DELETE_VP, partition.pt_id, index)
+            return -ENOMEM
+        vp = self.make_vp(partition, index)
+        ret = await self.vp_publish(partition, vp)
+        if ret < 0:
+            partition.pt_ref_count.dec_and_test()  # not the last one: the ioctl's file has another
+            await kfree(vp)
+            await self.hv_call(HvCall.DELETE_VP, partition.pt_id, index)
+        return ret
 
-    def publish_vp(self, partition: MshvPartition, index: int) -> MshvVp:
-        """Make the driver's object of a processor that the hypervisor has."""
+    async def vp_publish(self, partition: MshvPartition, vp: MshvVp) -> int:
+        """Give the VP its descriptor and then its place in the array; the descriptor or -errno.
+
+        From the descriptor on user space can run it, but the interrupt handler looks in the
+        array (G01).
+        """
+        fd = await self.anon_inode_getfd(partition, vp)
+        if fd < 0:
+            return fd
+        await step("vp.publish", partition.pt_vp_array, write=True)
+        partition.pt_vp_array[vp.vp_index] = vp
+        return fd
+
+    async def anon_inode_getfd(self, partition: MshvPartition, vp: MshvVp) -> int:
+        """Open a file for the VP in the current process; its descriptor, or -ENOMEM."""
+        if not await self.host_mem.might_alloc(1, "vp.file"):
+            return -ENOMEM
+        await step("vp.install_fd", vp, write=True)
+        return 0 if partition.pt_install_fd is None else partition.pt_install_fd(vp)
+
+    def make_vp(self, partition: MshvPartition, index: int) -> MshvVp:
+        """Make the driver's object of a processor that the hypervisor has, and count it."""
         hv_partition = self.hv.partition(partition.pt_id)
         assert hv_partition is not None
         vp = self.new_vp(partition, index, hv_partition.vps[index])
-        partition.pt_vp_array[index] = vp
+        partition.pt_ref_count.inc()
         return vp
 
     async def hv_call_depositing(self, code: HvCall, partition_id: int, vp_index: int = 0) -> int:
@@ -142,6 +172,22 @@ class PartitionIoctls(RunVp):
         return result
 
     # -- the end ---------------------------------------------------------------------------
+
+    async def vp_release(self, vp: MshvVp) -> None:
+        """Drop the VP's reference on its partition: its last descriptor is closed.
+
+        The VP itself stays until the partition goes.
+        """
+        await self.partition_put(vp.vp_partition)
+
+    async def partition_release(self, partition: MshvPartition) -> None:
+        """Drop the reference of the partition's descriptor: it is closed for good."""
+        await self.partition_put(partition)
+
+    async def partition_put(self, partition: MshvPartition) -> None:
+        """Drop a reference; the last one destroys the partition, which sleeps."""
+        if partition.pt_ref_count.dec_and_test():
+            await self.destroy_partition(partition)
 
     async def destroy_partition(self, partition: MshvPartition) -> None:
         """Tear the partition down after its last reference went away.
@@ -194,4 +240,4 @@ class PartitionIoctls(RunVp):
         partition.pt_initialized = True
         self.publish_partition(partition)
         for index in hv_partition.vps:
-            self.publish_vp(partition, index)
+            partition.pt_vp_array[index] = self.make_vp(partition, index)

@@ -115,7 +115,7 @@ class RunVp(MemoryIoctl):
             if ret:
                 return ret
         await step("vp.pre_dispatch", vp)
-        if current().fatal_pending:
+        if current().signal_pending:
             return -EINTR
         flags = DISPATCH_CLEAR_INTERCEPT_SUSPEND if vp.intercept_suspend else 0
         irq_save()

@@ -9,23 +9,27 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from mshv_async.host import MmuIntervalNotifier
-from mshv_async.sim import Mutex, RangeMap, Rcu, Shared, SharedDict, WaitQueue, oops
+from mshv_async.sim import Mutex, RangeMap, Rcu, Refcount, Shared, SharedDict, WaitQueue, oops
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mshv_async.host import Mm
     from mshv_async.hyperv import VirtualProcessor
-    from mshv_async.sim import Refcount, SpinLock
+    from mshv_async.sim import Completion, SpinLock
 
 
 class Page(NamedTuple):
-    """What an element of ``pages[]`` points to: a host frame, and whether hugetlb owns it."""
+    """What an element of ``pages[]`` points to: a host frame.
+
+    Which folio it is part of, and whether hugetlb owns that, is asked of the host when C asks.
+    """
 
     pfn: int
-    huge: bool = False
 
     def advance(self, n: int) -> Page:
         """Return the page ``n`` elements further in the same run."""
-        return Page(self.pfn + n, self.huge)
+        return Page(self.pfn + n)
 
 
 LIST_POISON: Final = "LIST_POISON"
@@ -106,6 +110,7 @@ class MshvMemRegion(Shared):
         "large_pages",
         "mni",
         "mreg_refcount",
+        "mreg_released",
         "mreg_type",
         "mutex",
         "nr_pages",
@@ -133,6 +138,7 @@ class MshvMemRegion(Shared):
         self.pages: RangeMap[Page] = RangeMap(f"{name}.pages", linear=True)
         self.mreg_type: int | None = None  # v7
         self.mreg_refcount: Refcount | None = None  # v7, region-refcount
+        self.mreg_released: Completion | None = None  # unmap-waits
 
 
 class MshvVp(Shared):
@@ -183,27 +189,35 @@ class MshvPartition(Shared):
     """A guest partition: its processors by index and its region list.
 
     ``pt_mm``: the address space of the process that created it; only set-up uses it, since
-    ioctls go by the current thread's.
+    ioctls go by the current thread's. ``pt_ref_count``: one for its descriptor, one for each
+    virtual processor. ``pt_install_fd``: puts a new processor's open file into the descriptor
+    table of the current thread's process and returns the descriptor or -errno, without a point;
+    whoever models processes sets it.
     """
 
     __slots__ = (
         "pt_id",
         "pt_initialized",
+        "pt_install_fd",
         "pt_mem_regions",
         "pt_mem_regions_lock",
         "pt_mm",
         "pt_mutex",
+        "pt_ref_count",
         "pt_region_pending",
         "pt_vp_array",
     )
-    _const = ("pt_id", "pt_mm")
-    _embedded = ("pt_mem_regions", "pt_mutex", "pt_vp_array", "pt_mem_regions_lock")
+    _const = ("pt_id", "pt_install_fd", "pt_mm")
+    _embedded = ("pt_mem_regions", "pt_mutex", "pt_ref_count", "pt_vp_array", "pt_mem_regions_lock")
+    _not_state = ("pt_install_fd",)
 
     def __init__(self, name: str, pt_id: int, mm: Mm) -> None:
         super().__init__(name)
         self.pt_id = pt_id
         self.pt_mm = mm
         self.pt_initialized = False
+        self.pt_install_fd: Callable[[MshvVp], int] | None = None
+        self.pt_ref_count = Refcount(f"{name}.ref_count")
         self.pt_mutex = Mutex(f"{name}.pt_mutex", "pt_mutex")
         self.pt_vp_array: SharedDict[int, MshvVp] = SharedDict(f"{name}.pt_vp_array")
         self.pt_mem_regions = RegionList(f"{name}.pt_mem_regions")

@@ -70,6 +70,7 @@ class Planted:
     entries: list[tuple[str, str | None]]
     position: int = field(default=0, init=False)
     rest: Fifo = field(default_factory=Fifo, init=False)
+    suspended = False
 
     def begin(self, execution: int) -> bool:
         return execution == 0
