@@ -35,6 +35,10 @@ if TYPE_CHECKING:
 _tid = attrgetter("tid")
 
 
+SEEN = "seen"
+"""Why an execution was cut that reached a state which the search had explored before."""
+
+
 @dataclass(frozen=True, slots=True)
 class Departure:
     """A tape does not fit the execution: at which step, and why."""
@@ -77,7 +81,7 @@ class Runtime(Facts):
         self.costs = costs or CostTable()
         self.injector = Injector(injections)
         self.panic_on_warn = panic_on_warn
-        self.suspended = suspended
+        self.suspended = suspended or strategy.suspended
         self.live: list[Thread] = []
         self.all_threads: list[Thread] = []
         self.trace: list[tuple[int, Op]] = []
@@ -266,6 +270,10 @@ class Runtime(Facts):
                 nxt = liveness.round_robin(self, enabled, cur)
             else:
                 index = self.strategy.pick(enabled, cur)
+                if index < 0:
+                    self.cut = SEEN
+                    self.finish(None)
+                    return None
                 nxt = enabled[index]
                 self.tape.append((THREAD, index, len(enabled)))
                 if cur is not None and nxt is not cur and cur in enabled and not cur.op.yields:

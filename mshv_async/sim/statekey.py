@@ -322,14 +322,19 @@ def _write_thread(writer: KeyWriter, thread: Thread) -> None:
     writer.write(thread.coro if not thread.finished else None)
 
 
-def state_text(rt: Runtime, roots: Iterable[Any], opaque: tuple[type, ...] = ()) -> list[str]:
-    """Return the canonical form of the current state, for comparing two of them in full."""
+def state_text(
+    rt: Runtime, roots: Iterable[Any], opaque: tuple[type, ...] = (), *, current: bool = True
+) -> list[str]:
+    """Return the canonical form of the current state, for comparing two of them in full.
+
+    ``current``: who ran last is part of it, as where preemptions are counted.
+    """
     writer = KeyWriter((type(rt), type(rt.strategy), *opaque))
     for root in roots:
         writer.write(root)
     for thread in rt.all_threads:
         _write_thread(writer, thread)
-    running = rt.running.name if rt.running is not None else "-"
+    running = rt.running.name if current and rt.running is not None else "-"
     writer.out.append(
         f"{running} {int(rt.fair)} {int(rt.killed)} {int(rt.closing)} {rt.pending_timers()}"
     )
@@ -341,7 +346,9 @@ def state_text(rt: Runtime, roots: Iterable[Any], opaque: tuple[type, ...] = ())
     return writer.out
 
 
-def state_key(rt: Runtime, roots: Iterable[Any], opaque: tuple[type, ...] = ()) -> bytes:
+def state_key(
+    rt: Runtime, roots: Iterable[Any], opaque: tuple[type, ...] = (), *, current: bool = True
+) -> bytes:
     """Return a 160-bit key of the current state. Call it at a decision, between two steps."""
-    text = "\x1f".join(state_text(rt, roots, opaque))
+    text = "\x1f".join(state_text(rt, roots, opaque, current=current))
     return hashlib.blake2b(text.encode(), digest_size=20).digest()

@@ -8,6 +8,18 @@ from mshv_async.sim.strategies.pos import Pos
 from mshv_async.sim.strategies.random_walk import RandomWalk
 from mshv_async.sim.strategies.replay import Replay
 from mshv_async.sim.strategies.starve import Starve
+from mshv_async.sim.strategies.stateful import Stateful
 from mshv_async.sim.strategies.urw import Urw
 
-__all__ = ["Dfs", "Fifo", "Pct", "Pos", "RandomWalk", "Replay", "Starve", "Strategy", "Urw"]
+__all__ = [
+    "Dfs",
+    "Fifo",
+    "Pct",
+    "Pos",
+    "RandomWalk",
+    "Replay",
+    "Starve",
+    "Stateful",
+    "Strategy",
+    "Urw",
+]

@@ -15,17 +15,19 @@ class Strategy(Protocol):
 
     ``exhaustive``: when :meth:`begin` returns False, every schedule of the scope was explored.
     ``prefix``: how many decisions this execution repeats from an earlier one, so that checkers
-    need not look at those steps again.
+    need not look at those steps again. ``suspended``: it looks into the threads when it picks, so
+    decisions are to be taken while every one of them is suspended.
     """
 
     exhaustive: bool
     prefix: int
+    suspended: bool
 
     def begin(self, execution: int) -> bool:
         """Prepare the execution of this number, from 0; False: nothing is left to explore."""
 
     def pick(self, enabled: Sequence[Thread], current: Thread | None) -> int:
-        """Return the index of the thread that runs next.
+        """Return the index of the thread that runs next; negative ends the execution here.
 
         ``enabled`` has at least two threads in the order of their tids, each with its pending
         operation in ``op``; ``current`` ran last (None: it finished), and may not be enabled.

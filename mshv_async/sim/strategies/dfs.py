@@ -32,6 +32,7 @@ class Dfs:
     """
 
     exhaustive = True
+    suspended = False
 
     def __init__(self, preemptions: int | None = None) -> None:
         self._limit = preemptions
@@ -55,12 +56,17 @@ class Dfs:
         self._spent = 0
         return True
 
+    @property
+    def repeating(self) -> bool:
+        """Whether the execution is still on the path of the one before."""
+        return self._depth < len(self._path)
+
     def pick(self, enabled: Sequence[Thread], current: Thread | None) -> int:
         """Follow the path, then go on with the current thread first."""
         stay = -1
         if current is not None and not current.op.yields and current in enabled:
             stay = enabled.index(current)
-        if self._depth < len(self._path):
+        if self.repeating:
             taken = self._follow(len(enabled))
         else:
             options = list(range(len(enabled)))
@@ -78,7 +84,7 @@ class Dfs:
     def value(self, label: str, bound: int) -> int:
         """Enumerate the values, the benign one first."""
         del label
-        if self._depth < len(self._path):
+        if self.repeating:
             return self._follow(bound)
         return self._branch(list(range(bound)), bound)
 

@@ -15,6 +15,7 @@ class Fifo:
 
     exhaustive = False
     prefix = 0
+    suspended = False
 
     def begin(self, execution: int) -> bool:
         """There is one execution."""

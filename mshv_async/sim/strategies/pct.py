@@ -32,6 +32,7 @@ class Pct:
 
     exhaustive = False
     prefix = 0
+    suspended = False
 
     def __init__(self, seed: int, depth: int = 4) -> None:
         self._seed = seed

@@ -29,6 +29,7 @@ class Pos:
 
     exhaustive = False
     prefix = 0
+    suspended = False
 
     def __init__(self, seed: int) -> None:
         self._seed = seed

@@ -16,6 +16,7 @@ class RandomWalk:
 
     exhaustive = False
     prefix = 0
+    suspended = False
 
     def __init__(self, seed: int) -> None:
         self._seed = seed

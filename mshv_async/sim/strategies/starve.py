@@ -31,6 +31,7 @@ class Starve:
 
     exhaustive = False
     prefix = 0
+    suspended = False
 
     def __init__(self, seed: int) -> None:
         self._seed = seed

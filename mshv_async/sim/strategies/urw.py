@@ -28,6 +28,7 @@ class Urw:
 
     exhaustive = False
     prefix = 0
+    suspended = False
 
     def __init__(self, seed: int) -> None:
         self._seed = seed

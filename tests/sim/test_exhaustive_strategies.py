@@ -1,0 +1,136 @@
+"""Exhaustive searches come to the same outcomes, whatever they leave out.
+
+Set MSHV_ASYNC_LONG=1 for 600 generated programs instead of 80.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+
+import pytest
+from generated_programs import builder, generate
+from playing import operation, play_each, verdict_of
+
+from mshv_async.sim import Bounds, Mutex, Shared, step
+from mshv_async.sim.strategies import Dfs, Stateful
+
+PROGRAMS = 600 if os.environ.get("MSHV_ASYNC_LONG") == "1" else 80
+LIMITS = Bounds(max_steps=20_000)
+#: Programs of which dfs has more schedules are not compared.
+EXECUTIONS_MAX = 8_000
+
+
+def outcomes(build, strategy):
+    """Play all that the strategy has; return the outcomes and the number of executions.
+
+    The outcomes are None if there are too many executions.
+    """
+    seen = Counter()
+
+    def see(rt, result):
+        if verdict_of(rt) != "cut: seen":
+            title = rt.finding.title if rt.finding else ""
+            seen[title, result] += 1
+
+    n = play_each(build, strategy, EXECUTIONS_MAX, see, bounds=LIMITS)
+    return (set(seen) if n < EXECUTIONS_MAX else None), n
+
+
+@pytest.mark.parametrize("first", range(0, PROGRAMS, 20))
+def test_stateful_finds_the_outcomes_of_dfs_in_no_more_executions(first):
+    compared = 0
+    for seed in range(first, first + 20):
+        program = generate(seed)
+        build = builder(program)
+        expected, executions = outcomes(build, Dfs())
+        if expected is None:
+            continue
+        compared += 1
+        found, fewer = outcomes(build, Stateful())
+        assert found == expected, program
+        assert fewer <= executions, program
+    assert compared >= 12
+
+
+@pytest.mark.parametrize("preemptions", [0, 1, 2])
+def test_with_a_bound_too(preemptions):
+    for seed in range(1_000, 1_020):
+        program = generate(seed)
+        build = builder(program)
+        expected, _ = outcomes(build, Dfs(preemptions))
+        assert expected is not None
+        found, _ = outcomes(build, Stateful(preemptions))
+        assert found == expected, program
+
+
+class Cell(Shared):
+    __slots__ = ("value",)
+
+    def __init__(self):
+        super().__init__("cell")
+        self.value = 0
+
+
+def independent(threads, steps):
+    """Threads that never meet: (steps + 1)^threads states, however many interleavings."""
+
+    def build(rt):
+        async def body():
+            for _ in range(steps):
+                await step("work")
+
+        for n in range(threads):
+            rt.spawn(f"t{n}", lambda: operation(body()))
+
+    return build
+
+
+def test_it_takes_each_state_once_and_not_each_way_there():
+    strategy = Stateful()
+    _, executions = outcomes(independent(3, 3), strategy)
+    # Each thread has a start and three steps behind it, or not yet: 5^3 states less those with
+    # at most one thread left to run, which are no choice (1 + 3 x 4).
+    assert strategy.states == 5**3 - (1 + 3 * 4)
+    assert executions < 400  # of 15!/5!^3 = 756,756 interleavings
+
+
+def test_a_state_that_differs_only_in_a_local_is_another_state():
+    # Both orders leave the cell at 1 when the threads stand where the locals differ.
+    def build(rt):
+        cell = Cell()
+        results = []
+
+        async def body():
+            await step("read", cell)
+            seen = cell.value
+            await step("write", cell, write=True)
+            cell.value = seen + 1
+
+        rt.spawn("a", lambda: operation(body()))
+        rt.spawn("b", lambda: operation(body()))
+        rt.roots = lambda: (cell,)
+        del results
+        return lambda: cell.value
+
+    found, _ = outcomes(build, Stateful())
+    assert found == {("", 1), ("", 2)}
+
+
+def test_a_finding_behind_a_state_seen_before_is_found_where_it_was_seen_first():
+    def build(rt):
+        first, second = Mutex("first", "F"), Mutex("second", "S")
+
+        async def nest(outer, inner):
+            await outer.lock()
+            await inner.lock()
+            await inner.unlock()
+            await outer.unlock()
+
+        rt.spawn("a", lambda: operation(nest(first, second)))
+        rt.spawn("b", lambda: operation(nest(second, first)))
+        rt.roots = lambda: (first, second)
+
+    found, _ = outcomes(build, Stateful())
+    assert any(title.startswith("deadlock") for title, _ in found)
+    assert ("", None) in found
