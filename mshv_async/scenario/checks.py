@@ -6,8 +6,10 @@ import re
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
-from mshv_async.scenario.errors import Misfit, ScenarioError, listed, quoted
+from mshv_async.driver import DriverError, resolve_driver
+from mshv_async.scenario.errors import Misfit, ScenarioError, close_match, listed, one_line, quoted
 from mshv_async.scenario.expect import check_verdicts, normalised_driver
+from mshv_async.scenario.labels import check_label
 from mshv_async.scenario.quantities import GFN_ALLOWED, GFN_LIMIT, PAGE_SIZE, check_uaddr
 
 if TYPE_CHECKING:
@@ -22,7 +24,9 @@ _WORKLOAD_KEYS: Final = {
 }
 
 _BUG: Final = re.compile(r"[A-Z][0-9]{2}")
-_LABEL: Final = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*")
+_PROCESS: Final = re.compile(r"[a-z][a-z0-9-]*")
+VMM: Final = "vmm"
+"""What the VMM's own process is called."""
 
 
 def check(file: str, situation: Situation) -> None:
@@ -35,10 +39,13 @@ def check(file: str, situation: Situation) -> None:
         _check_vp(file, f"vp[{index}]", group)
     if not situation.vp and not situation.thread:
         raise ScenarioError(file, "vp", "nothing", "at least one [[vp]] or [[thread]]")
+    _check_processes(file, situation)
     _check_bounds(file, situation)
     for label in situation.time:
-        if not _LABEL.fullmatch(label):
-            raise ScenarioError(file, "time", quoted(label), "labels such as hypercall.map_gpa")
+        try:
+            check_label(label)
+        except Misfit as misfit:
+            raise misfit.at(file, "time") from None
     _check_expect(file, situation)
 
 
@@ -111,6 +118,44 @@ def _check_workload(file: str, key: str, workload: Workload) -> None:
         raise ScenarioError(file, f"{key}.file", "nothing", "the path of a trace (required)")
 
 
+def _check_processes(file: str, situation: Situation) -> None:
+    names = [VMM]
+    for index, process in enumerate(situation.process):
+        key = f"process[{index}]"
+        if process.name in names or not _PROCESS.fullmatch(process.name):
+            allowed = f"small letters, digits and -, unlike {listed(names)}"
+            raise ScenarioError(file, f"{key}.name", quoted(process.name), allowed)
+        names.append(process.name)
+        _check_size(file, f"{key}.memory", process.memory, least=0)
+    wanted = [(f"vp[{i}]", group.process) for i, group in enumerate(situation.vp)]
+    for index, thread in enumerate(situation.thread):
+        key = f"thread[{index}]"
+        wanted.append((key, thread.process))
+        if thread.process is not None and thread.kind not in {"vmm", "host"}:
+            found = f"a process for a thread of kind {thread.kind}"
+            raise ScenarioError(file, f"{key}.process", found, "kind vmm or host beside it")
+    for key, name in wanted:
+        if name is not None and name not in names:
+            found = quoted(name) + close_match(name, names)
+            raise ScenarioError(file, f"{key}.process", found, f"a process: {listed(names)}")
+    _check_fit(file, situation)
+
+
+def _check_fit(file: str, situation: Situation) -> None:
+    """Refuse more memory at the start than the host has."""
+    host = situation.host
+    free = host.memory - PAGE_SIZE - (host.hugetlb_2m << 21) - (host.hugetlb_1g << 30)
+    if free < 0:
+        key = "host.hugetlb_1g" if host.hugetlb_1g else "host.hugetlb_2m"
+        allowed = f"less than host.memory, which is {host.memory:#x}"
+        raise ScenarioError(file, key, "more bytes of huge pages than memory", allowed)
+    for index, process in enumerate(situation.process):
+        free -= process.memory
+        if free < 0:
+            allowed = "no more in all than host.memory without its huge pages"
+            raise ScenarioError(file, f"process[{index}].memory", f"{process.memory:#x}", allowed)
+
+
 def _check_bounds(file: str, situation: Situation) -> None:
     for name in situation.bounds.__dataclass_fields__:
         value = getattr(situation.bounds, name)
@@ -127,6 +172,20 @@ def _check_expect(file: str, situation: Situation) -> None:
             check_verdicts(verdicts)
         except Misfit as misfit:
             raise misfit.at(file, key) from None
+        _check_driver(file, key, driver)
         if name in seen:
             raise ScenarioError(file, key, f"the driver of {quoted(seen[name])} again", "it once")
         seen[name] = driver
+
+
+def _check_driver(file: str, key: str, driver: str) -> None:
+    """Refuse a profile or patch that there is not; a user's file need not be there."""
+    if ".py:" in driver:
+        return
+    try:
+        resolve_driver(driver)
+    except DriverError as error:
+        allowed = "what `list drivers` and `list patches` show, or file.py:Class"
+        raise ScenarioError(
+            file, key, f"{quoted(driver)} ({one_line(str(error))})", allowed
+        ) from None

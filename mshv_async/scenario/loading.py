@@ -18,6 +18,7 @@ from mshv_async.scenario.injections import checked_injection
 from mshv_async.scenario.model import Situation
 from mshv_async.scenario.places import place
 from mshv_async.scenario.reading import read
+from mshv_async.scenario.references import check_references
 from mshv_async.scenario.shipped import find, shipped_paths
 from mshv_async.scenario.threads import ThreadPlan, plan_threads
 
@@ -104,6 +105,7 @@ def _build(
     )
     traces = _traces(file, situation, base_dir, files)
     threads = plan_threads(file, situation, traces)
+    check_references(file, situation, threads)
     threads, addresses = place(file, situation, threads)
     return Scenario(
         **keys, name=name, text=text, traces=traces, threads=threads, addresses=addresses

@@ -34,25 +34,50 @@ Positive = Annotated[int, Meta(ge=1, lt=1 << 40)]
 
 BackingKind = Literal["anon", "thp", "hugetlb-2m", "hugetlb-1g", "shared", "file", "device"]
 RegionFlag = Literal["writable", "executable"]
-ThreadKind = Literal["host", "vmm", "reclaimer", "oom-reaper"]
+ThreadKind = Literal["host", "vmm", "reclaimer", "oom-reaper", "khugepaged"]
 WorkloadKind = Literal["sequential", "uniform", "zipf", "trace"]
 
 
 class Host(msgspec.Struct, frozen=True, kw_only=True):
-    """The host: ``memory`` and ``swap`` in bytes, ``hugetlb_2m`` reserved pages of 2 MiB."""
+    """The host's memory and who watches over it.
+
+    ``memory`` and ``swap`` in bytes; ``hugetlb_2m`` and ``hugetlb_1g``: reserved huge pages;
+    ``watermark``: free pages below which an allocation reclaims first; ``kswapd``: a thread
+    reclaims before that; ``oom_killer``: a process is killed when reclaim finds nothing.
+    """
 
     memory: Size = 64 << 20
     thp: Literal["never", "madvise", "always"] = "never"
     swap: Size = 0
     hugetlb_2m: Count = 0
+    hugetlb_1g: Count = 0
+    watermark: Count = 0
+    kswapd: bool = False
+    oom_killer: bool = False
 
 
 class Hypervisor(msgspec.Struct, frozen=True, kw_only=True):
-    """The hypervisor: who schedules VPs, spare pages of the partition's pool, grain of reps."""
+    """The hypervisor: who schedules VPs, its pools of pages, grain of reps, open points.
+
+    ``pool`` and ``root_pool``: spare pages of the partition's pool and of the root's; ``tables``:
+    which of them pays for table pages. The keys from ``split`` on are the switches of
+    ``hyperv.SlatRules``, ``failed_deposit`` is the hypervisor's of that name.
+    """
 
     scheduler: Literal["root", "hypervisor"] = "root"
     pool: Count = 0
+    root_pool: Count = 0
+    tables: Literal["partition", "root"] = "partition"
+    failed_deposit: Literal["kept", "returned"] = "kept"
     reps: Literal["grouped", "exact"] = "grouped"
+    split: Literal["page", "free", "refused"] = "page"
+    large_over_small: Literal["replaced", "refused"] = "replaced"
+    misaligned_large: Literal["INVALID_PARAMETER", "INVALID_ALIGNMENT"] = "INVALID_PARAMETER"
+    no_access_tables: bool = True
+    unmap_large_over_small: Literal["removed", "refused"] = "removed"
+    promotion: bool = False
+    adjustable: Literal["stored", "enforced"] = "stored"
+    tlb: Literal["flushed", "delayed"] = "flushed"
 
 
 class Partition(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,19 +139,37 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class VpGroup(msgspec.Struct, frozen=True, kw_only=True):
-    """``count`` virtual processors that run the same program or workload."""
+    """``count`` virtual processors that run the same program or workload.
+
+    ``process``: their descriptors were duplicated into that process, whose threads run them.
+    """
 
     count: Annotated[int, Meta(ge=1, le=VPS_MAX)] = 1
     program: tuple[str, ...] | None = None
     workload: Workload | None = None
+    process: str | None = None
+
+
+class ProcessSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """A process beside the VMM, with ``memory`` bytes of anonymous memory that it has touched.
+
+    Its main thread, of the same name, sleeps until a fatal signal comes.
+    """
+
+    name: str
+    memory: Size = 0
 
 
 class ThreadSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """A thread beside the VPs; ``name`` is its kind (with a number from the second on) if unset."""
+    """A thread beside the VPs; ``name`` is its kind (with a number from the second on) if unset.
+
+    ``process``: whose thread it is, for kinds ``vmm`` and ``host``; by default the VMM's.
+    """
 
     kind: ThreadKind
     program: tuple[str, ...]
     name: str | None = None
+    process: str | None = None
 
 
 class Situation(msgspec.Struct, frozen=True, kw_only=True):
@@ -144,6 +187,7 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
     partition: Partition = Partition()
     region: tuple[Region, ...] = ()
     vp: tuple[VpGroup, ...] = ()
+    process: tuple[ProcessSpec, ...] = ()
     thread: tuple[ThreadSpec, ...] = ()
     inject: tuple[Injection, ...] = ()
     bounds: Bounds = Bounds()

@@ -20,9 +20,11 @@ from mshv_async.scenario.quantities import (
 )
 from mshv_async.vmm import PERFORM
 
-ADVICE: Final = ("dontneed", "free", "pageout")
+ADVICE: Final = ("dontneed", "free", "pageout", "hugepage", "nohugepage", "collapse")
 PROTECTIONS: Final = ("none", "r", "rw")
+FILES: Final = ("vp", "partition")
 PAGES_MAX: Final = 1 << 34
+VP_LIMIT: Final = 1 << 32
 NS_MAX: Final = 1 << 62
 
 
@@ -33,7 +35,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ``reclaim``, leaves the choice of pages to the reclaimer. Once a scenario is loaded, every
     operation on host memory has its ``address`` and every ``map`` its ``uaddr``. ``pages``: 4 KiB
     pages from there on; ``ns``: virtual nanoseconds; ``tag``: what is written (None: thread name
-    and a counter).
+    and a counter). ``file``: whose descriptor, ``vp`` (that of index ``vp``) or ``partition``;
+    ``process``: the name of another process than the VMM.
     """
 
     kind: str
@@ -47,6 +50,9 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     flags: tuple[str, ...] = ("writable", "executable")
     uaddr: int | None = None
     ns: int = 0
+    file: str | None = None
+    vp: int | None = None
+    process: str | None = None
 
     def __str__(self) -> str:
         """Return the operation as it would stand in a program."""
@@ -58,7 +64,10 @@ Parser = Callable[[str], dict[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Grammar:
-    """One operation: ``usage`` is shown to users, the parsers read its arguments in order."""
+    """One operation: ``usage`` is shown to users, the parsers read its arguments in order.
+
+    ``check`` looks at all of them together.
+    """
 
     usage: str
     threads: tuple[str, ...]
@@ -66,6 +75,7 @@ class Grammar:
     arguments: tuple[Parser, ...] = ()
     optional: tuple[Parser, ...] = ()
     keywords: tuple[str, ...] = ()
+    check: Callable[[dict[str, Any]], None] | None = None
 
     @property
     def kind(self) -> str:
@@ -110,6 +120,8 @@ def _arguments(grammar: Grammar, words: list[str]) -> dict[str, Any]:
             raise Misfit(quoted(word), f"each once: {listed(f'{k}=…' for k in grammar.keywords)}")
         seen.add(name)
         values |= _KEYWORDS[name](value)
+    if grammar.check is not None:
+        grammar.check(values)
     return values
 
 
@@ -181,13 +193,28 @@ def _tag(word: str) -> dict[str, Any]:
     return {"tag": word}
 
 
-def _literal(expected: str) -> Parser:
-    def parse(word: str) -> dict[str, Any]:
-        if word != expected:
-            raise Misfit(quoted(word), expected)
-        return {}
+def _index(word: str) -> dict[str, Any]:
+    allowed = f"the index of a VP, below {VP_LIMIT}"
+    index = parse_number(word, allowed)
+    if index >= VP_LIMIT:
+        raise Misfit(quoted(word), allowed)
+    return {"vp": index}
 
-    return parse
+
+def _vp(word: str) -> dict[str, Any]:
+    if not re.fullmatch(r"vp[0-9]{1,9}", word):
+        raise Misfit(quoted(word), "the thread of a VP, such as vp0")
+    return {"vp": int(word[2:])}
+
+
+def _process(word: str) -> dict[str, Any]:
+    return {"process": word}
+
+
+def _check_file(values: dict[str, Any]) -> None:
+    if (values["file"] == "vp") != ("vp" in values):
+        found = "vp without an index" if values["file"] == "vp" else "partition with an index"
+        raise Misfit(found, "an index for a vp, and only for a vp")
 
 
 def _flags(value: str) -> dict[str, Any]:
@@ -230,6 +257,14 @@ def _range_words(op: Operation) -> list[str]:
     return [op.kind, op.advice or "", _place_word(op), str(op.pages), op.prot or ""]
 
 
+def _file_words(op: Operation) -> list[str]:
+    return [op.kind, op.file or "", "" if op.vp is None else str(op.vp)]
+
+
+def _process_words(op: Operation) -> list[str]:
+    return [op.kind, op.process or ""]
+
+
 def _bare_words(op: Operation) -> list[str]:
     return [op.kind]
 
@@ -238,6 +273,13 @@ def _bare_words(op: Operation) -> list[str]:
 _HOST: Final = ("host", "vmm")
 _VMM: Final = ("vmm",)
 _VP: Final = ("vp",)
+
+
+def _on_a_file(kind: str) -> Grammar:
+    usage = f"{kind} vp I|partition"
+    which = (_one_of("file", FILES),)
+    return Grammar(usage, _VMM, _file_words, which, (_index,), check=_check_file)
+
 
 GRAMMARS: Final[dict[str, Grammar]] = {
     g.kind: g
@@ -268,13 +310,15 @@ GRAMMARS: Final[dict[str, Grammar]] = {
             keywords=tuple(_KEYWORDS),
         ),
         Grammar("unmap GFN", _VMM, _touch_words, (_gfn,)),
-        Grammar("kill", _VMM, _bare_words),
+        Grammar("create-vp I", _VMM, _file_words, (_index,)),
+        Grammar("signal vpI", _VMM, lambda op: ["signal", f"vp{op.vp}"], (_vp,)),
+        Grammar("kill [PROCESS]", _VMM, _process_words, (), (_process,)),
         Grammar("exit", _VMM, _bare_words),
-        Grammar(
-            "close partition", _VMM, lambda _: ["close", "partition"], (_literal("partition"),)
-        ),
+        _on_a_file("close"),
+        _on_a_file("dup"),
         Grammar("reclaim G|some N", ("reclaimer",), _range_words, (_place_or_some, _pages)),
-        Grammar("reap", ("oom-reaper",), _bare_words),
+        Grammar("collapse G [N]", ("khugepaged",), _range_words, (_place,), (_pages,)),
+        Grammar("reap [PROCESS]", ("oom-reaper",), _process_words, (), (_process,)),
         Grammar("sleep NS", (), lambda op: ["sleep", str(op.ns)], (_ns,)),
         Grammar("yield", (), _bare_words),
     )

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from mshv_async.scenario.model import Situation
     from mshv_async.scenario.operations import Operation
 
-_HOST_PLACES: Final = frozenset({"touch", "store", "madvise", "munmap", "mprotect", "reclaim"})
+_HOST_PLACES: Final = frozenset(
+    {"touch", "store", "madvise", "munmap", "mprotect", "reclaim", "collapse"}
+)
 
 
 class _Range(NamedTuple):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from mshv_async.guest import OperationSource
+from mshv_async.scenario.checks import VMM
 from mshv_async.scenario.errors import ScenarioError, quoted
 from mshv_async.scenario.model import VPS_MAX
 from mshv_async.scenario.programs import Program, parse_program
@@ -20,14 +21,15 @@ if TYPE_CHECKING:
     from mshv_async.scenario.operations import Operation
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9-]*")
-_RESERVED: Final = re.compile(r"(vp|guest|lp)-?[0-9]*(-.*)?")
+_RESERVED: Final = re.compile(r"(vp|guest|lp)-?[0-9]*(-.*)?|kswapd0")
 
 
 class ThreadPlan(msgspec.Struct, frozen=True, kw_only=True):
     """One thread to start; ``kind`` is ``vp`` or the kind of its ``[[thread]]``.
 
     ``program`` is what the file lists (empty beside a workload); ``source`` what the guest of a
-    VP executes, from either. ``key`` is the dotted key in the file.
+    VP executes, from either. ``key`` is the dotted key in the file, ``process`` the process that
+    it is a thread of (None: the VMM).
     """
 
     name: str
@@ -35,6 +37,7 @@ class ThreadPlan(msgspec.Struct, frozen=True, kw_only=True):
     key: str
     program: Program = Program()
     source: OperationSource | None = None
+    process: str | None = None
 
     @property
     def forever(self) -> bool:
@@ -50,10 +53,10 @@ def plan_threads(
     Raises ``ScenarioError`` for a line that is no operation, a bad name or a broken trace.
     """
     plans = [*_vps(file, situation, traces), *_others(file, situation)]
-    seen: set[str] = set()
+    seen = {process.name for process in situation.process}
     for plan in plans:
         if plan.name in seen:
-            allowed = "a name that no other thread has"
+            allowed = "a name that no other thread or process has"
             raise ScenarioError(file, f"{plan.key}.name", quoted(plan.name), allowed)
         seen.add(plan.name)
     return tuple(plans)
@@ -81,7 +84,14 @@ def _vps(file: str, situation: Situation, traces: Mapping[str, str]) -> Iterator
                     regions=situation.region,
                     traces=traces,
                 )
-            yield ThreadPlan(name=f"vp{index}", kind="vp", key=key, program=program, source=source)
+            yield ThreadPlan(
+                name=f"vp{index}",
+                kind="vp",
+                key=key,
+                program=program,
+                source=source,
+                process=_other(group.process),
+            )
             index += 1
 
 
@@ -96,7 +106,13 @@ def _others(file: str, situation: Situation) -> Iterator[ThreadPlan]:
             allowed = "small letters, digits and -, not the name of a VP or processor"
             raise ScenarioError(file, f"{key}.name", quoted(name), allowed)
         program = parse_program(file, f"{key}.program", spec.program, spec.kind)
-        yield ThreadPlan(name=name, kind=spec.kind, key=key, program=program)
+        process = _other(spec.process)
+        yield ThreadPlan(name=name, kind=spec.kind, key=key, program=program, process=process)
+
+
+def _other(process: str | None) -> str | None:
+    """Return the name of a process, None for the VMM's own."""
+    return None if process == VMM else process
 
 
 def operations(threads: Sequence[ThreadPlan]) -> Iterator[tuple[str, Operation]]:

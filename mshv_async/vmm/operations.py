@@ -18,6 +18,7 @@ class Operation(Protocol):
     The place is a ``gfn``, standing for the address that the scenario gives it, or a raw
     ``address`` (bytes); neither leaves the choice to the reclaimer. ``pages``: 4 KiB pages;
     ``ns``: virtual nanoseconds; ``tag``: what is stored (None: thread name and a counter).
+    ``file``: whose descriptor, ``vp`` (index ``vp``) or ``partition``; ``process``: by name.
     """
 
     @property
@@ -37,9 +38,17 @@ class Operation(Protocol):
     @property
     def flags(self) -> tuple[str, ...]: ...
     @property
+    def backing(self) -> str: ...
+    @property
     def uaddr(self) -> int | None: ...
     @property
     def ns(self) -> int: ...
+    @property
+    def file(self) -> str | None: ...
+    @property
+    def vp(self) -> int | None: ...
+    @property
+    def process(self) -> str | None: ...
 
 
 class Line(Protocol):

@@ -1,133 +1,129 @@
-"""The VMM's process: its address space, its partition, and the threads of a scenario."""
+"""A process: address space, descriptors, threads, and its end in the kernel's order."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from errno import EBADF
+from typing import TYPE_CHECKING, Final
 
-from mshv_async.driver import (
-    HV_HYP_PAGE_SHIFT,
-    HV_HYP_PAGE_SIZE,
-    MSHV_SET_MEM_EXECUTABLE,
-    MSHV_SET_MEM_UNMAP,
-    MSHV_SET_MEM_WRITABLE,
-    MshvUserMemRegion,
-    PartitionIoctl,
-)
-from mshv_async.host import mmap_fixed
-from mshv_async.sim import Shared, checked_call, current, note, point, probe, step
-from mshv_async.vmm.thread import ScenarioThread
-from mshv_async.vmm.vp_thread import VpThread
+from mshv_async.host import mmput
+from mshv_async.sim import KILLABLE, Op, Shared, checked_call, current, do, note, probe, step
+from mshv_async.vmm.files import File, Files, fput
 
 if TYPE_CHECKING:
-    from mshv_async.driver import V6, MshvPartition
+    from mshv_async.driver import V6
     from mshv_async.host import Mm
     from mshv_async.sim import Runtime, Thread
-    from mshv_async.vmm.operations import AddressTable, Operation, Program
-    from mshv_async.vmm.vp_thread import Guest
 
-_FLAGS = {"writable": MSHV_SET_MEM_WRITABLE, "executable": MSHV_SET_MEM_EXECUTABLE}
-
-OF_THE_PROCESS = frozenset({"vmm", "host", "vp"})
-"""Kinds of threads that live in the VMM's process: its mm is theirs, and ``kill`` reaches them."""
+OF_A_PROCESS: Final = frozenset({"vmm", "host", "vp", "main"})
+"""Kinds of threads that live in a process: its mm is theirs, and ``kill`` reaches them."""
 
 
-class VmmProcess(Shared):
-    """A virtual machine monitor with one partition.
+class Process(Shared):
+    """A process. ``mm.threads`` are its threads, ``left`` those of them that went on its end.
 
-    ``vp_threads``: the thread that runs each processor, by index. ``known``: the argument of the
-    last map ioctl for each first gfn, kept for the unmap, which must repeat it exactly.
+    A thread whose program is over is idle: it neither keeps the process nor ends it.
     """
 
-    __slots__ = ("addresses", "driver", "known", "mm", "partition", "vp_threads")
-    _const = ("addresses", "driver", "mm", "partition", "vp_threads")
+    __slots__ = ("driver", "files", "left", "mm", "op_sleep")
+    _const = ("driver", "files", "mm", "op_sleep")
     _sync = True
 
-    def __init__(
-        self, mm: Mm, driver: V6, partition: MshvPartition, addresses: AddressTable
-    ) -> None:
-        super().__init__("vmm")
+    def __init__(self, name: str, mm: Mm, driver: V6) -> None:
+        super().__init__(name)
         self.mm = mm
         self.driver = driver
-        self.partition = partition
-        self.addresses = addresses
-        self.vp_threads: dict[int, Thread] = {}
-        self.known: dict[int, MshvUserMemRegion] = {
-            region.start_gfn: MshvUserMemRegion(
-                region.nr_pages << HV_HYP_PAGE_SHIFT, region.start_gfn, region.start_uaddr
-            )
-            for region in partition.pt_mem_regions.regions()
-        }
+        self.files = Files(f"{name}.files")
+        self.left: tuple[Thread, ...] = ()
+        self.op_sleep = Op("process.sleep", self, write=False, guard=_never, wait=KILLABLE)
 
     # -- threads ---------------------------------------------------------------------------
 
-    def start_vp(self, rt: Runtime, index: int, guest: Guest) -> Thread:
-        """Create thread ``vp<index>``, which runs that processor until the guest halts."""
-        body = VpThread(self, self.partition.pt_vp_array[index], guest)
-        thread = self._join(
-            rt.spawn(f"vp{index}", body.run, forever=guest.source.forever, kind="vp")
-        )
-        self.vp_threads[index] = thread
-        return thread
-
-    def start_thread(self, rt: Runtime, name: str, kind: str, program: Program) -> Thread:
-        """Create a thread that executes a program; ``kind`` as in the scenario."""
-        body = ScenarioThread(self, name, program)
-        return self._join(rt.spawn(name, body.run, forever=program.forever, kind=kind))
-
-    def _join(self, thread: Thread) -> Thread:
-        if thread.kind in OF_THE_PROCESS:
+    def join(self, thread: Thread) -> Thread:
+        """Make a thread one of the process, if its kind lives in one."""
+        if thread.kind in OF_A_PROCESS:
             thread.mm = self.mm
             self.mm.threads.append(thread)
         return thread
 
-    # -- ioctls ----------------------------------------------------------------------------
+    def start_main(self, rt: Runtime) -> Thread:
+        """Create the main thread of a process that does nothing: it sleeps until it is killed."""
+        thread = rt.spawn(self.name, self._sleep, daemon=True, kind="main", first=self.op_sleep)
+        return self.join(thread)
 
-    async def map(self, op: Operation) -> int:
-        """Give guest pages memory: a VMA unless there is one, then SET_GUEST_MEMORY."""
-        assert op.gfn is not None
-        uaddr = op.uaddr if op.uaddr is not None else self.addresses.address(op.gfn, op.pages)
-        size = op.pages << HV_HYP_PAGE_SHIFT
-        await self._provide_vma(uaddr, size)
-        flags = sum(_FLAGS[flag] for flag in op.flags)
-        mem = MshvUserMemRegion(size, op.gfn, uaddr, flags)
-        self.known = {**self.known, op.gfn: mem}
-        return await self._set_guest_memory("map_user_memory", mem)
+    async def _sleep(self) -> None:
+        await do(self.op_sleep)
+        current().daemon = False  # from here on somebody waits for it
+        await self.leave()
 
-    async def unmap(self, op: Operation) -> int:
-        """Take guest memory away again, with the arguments of its map; the VMA stays."""
-        assert op.gfn is not None
-        mapped = self.known.get(op.gfn)
-        if mapped is None:
-            mapped = MshvUserMemRegion(HV_HYP_PAGE_SIZE, op.gfn, 0)
-        mem = MshvUserMemRegion(
-            mapped.size, mapped.guest_pfn, mapped.userspace_addr, MSHV_SET_MEM_UNMAP
-        )
-        return await self._set_guest_memory("unmap_user_memory", mem)
-
-    async def _provide_vma(self, uaddr: int, size: int) -> None:
-        lo, hi = uaddr >> HV_HYP_PAGE_SHIFT, (uaddr + size) >> HV_HYP_PAGE_SHIFT
-        await point("vmm.find_vma", self.mm.vmas, lo, hi, write=False)
-        if self.mm.vmas.runs(lo, hi):
-            return
-        ret = await checked_call("syscall", mmap_fixed(self.mm, uaddr, size, "rw"))
-        note("vmm.mmap", uaddr=uaddr, bytes=size, ret=ret)
-
-    async def _set_guest_memory(self, name: str, mem: MshvUserMemRegion) -> int:
-        thread = current()
-        probe("ioctl.begin", thread, name, mem)
-        note("ioctl.begin", ioctl=name, gfn=mem.guest_pfn, bytes=mem.size)
-        call = self.driver.partition_ioctl(self.partition, PartitionIoctl.SET_GUEST_MEMORY, mem)
-        ret = await checked_call("ioctl", call)
-        probe("ioctl.return", thread, name, ret, mem)
-        note("ioctl.return", ioctl=name, gfn=mem.guest_pfn, ret=ret)
-        return ret
-
-    # -- signals ---------------------------------------------------------------------------
+    # -- signals and the end ---------------------------------------------------------------
 
     async def kill(self) -> int:
         """Send a fatal signal to the process; it reaches each of its threads at once."""
         await step("signal.kill", self.mm, write=True)
         for thread in self.mm.threads:
             thread.signal_fatal()
-        note("vmm.kill")
+        note("vmm.kill", process=self.name)
         return 0
+
+    async def exit(self) -> int:
+        """Begin the end of the process: every other thread of it gets a fatal signal.
+
+        The caller leaves next.
+        """
+        await step("process.exit", self.mm, write=True)
+        note("process.exit", process=self.name)
+        probe("process.exit", self.mm)
+        for thread in self.mm.threads:
+            if thread is not current():
+                thread.signal_fatal()
+        return 0
+
+    async def leave(self) -> None:
+        """Take the current thread off the process: what the kernel does for a thread that ends.
+
+        The last one drops the address space (RELEASE, UNMAP, VMAs gone) and only then closes the
+        descriptors, in table order (spec.md 1.6).
+        """
+        thread = current()
+        self.left = (*self.left, thread)
+        thread.mm = None
+        if not all(t.finished or t in self.left for t in self.mm.threads):
+            return
+        await checked_call("exit", mmput(self.mm))
+        note("process.closes", process=self.name)
+        for fd in self.files.open_fds():
+            await self._close(fd)
+
+    # -- descriptors -----------------------------------------------------------------------
+
+    def fget(self, fd: int | None) -> File | None:
+        """Return the file behind a descriptor, held until :func:`fput`; None: there is none."""
+        file = None if fd is None else self.files.get(fd)
+        if file is not None:
+            file.count += 1
+        return file
+
+    async def close(self, kind: str, index: int | None) -> int:
+        """Close the lowest descriptor of the partition or of a VP; -EBADF: there is none."""
+        await step("file.close", self.files, write=True)
+        fd = self.files.fd_of(kind, index)
+        if fd is None:
+            return -EBADF
+        await self._close(fd)
+        return 0
+
+    async def dup(self, kind: str, index: int | None) -> int:
+        """Duplicate a descriptor to the lowest free one; -EBADF: there is none."""
+        await step("file.dup", self.files, write=True)
+        file = self.files.get(self.files.fd_of(kind, index) or 0)
+        return -EBADF if file is None else self.files.install(file)
+
+    async def _close(self, fd: int) -> None:
+        file = self.files.remove(fd)
+        note("file.close", process=self.name, fd=fd, file=file.name)
+        probe("file.close", current(), file.kind, file.object)
+        await checked_call("close", fput(file, self.driver))
+
+
+def _never(_: Thread) -> bool:
+    return False
