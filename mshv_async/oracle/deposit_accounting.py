@@ -127,7 +127,9 @@ class DepositAccounting:
             return
 
     def _violated(self, *story: str) -> None:
-        self.world.violated(self.name, story, functions=(self.world.caller(),))
+        here = self.world.rt.place().functions
+        helper = [f for f in here if "deposit" in f or "withdraw" in f]
+        self.world.violated(self.name, story, functions=helper[:1] or (self.world.caller(),))
 
 
 def _unnumbered(partition: HvPartition) -> int:
