@@ -12,6 +12,7 @@ from mshv_async.sim import RangeMap, current
 
 if TYPE_CHECKING:
     from mshv_async.driver import MshvMemRegion
+    from mshv_async.host import Mm
     from mshv_async.hyperv import HvPartition, InterceptMessage, VirtualProcessor
     from mshv_async.sim import Thread
 
@@ -49,6 +50,7 @@ class GuestKilled:
         self.world = world
         self.accesses: dict[int, _Access] = {}
         self.had: RangeMap[bool] = RangeMap("oracle.had")
+        self.exiting = False  # the VMM exits by itself, without a signal to the one who does
         self.waiting: list[tuple[int, int, str]] = []  # vp, gfn, what: the map is under way
         for lo, hi, _ in world.hv_partition.slat.runs(0, ALL_GFNS):
             self.had.set(lo, hi, True)
@@ -60,6 +62,7 @@ class GuestKilled:
         rt.watch("vma.change", self.on_vma)
         rt.watch("ioctl.begin", self.on_ioctl)
         rt.watch("ioctl.return", self.on_return)
+        rt.watch("process.exit", self.on_exit)
         rt.watch("page.alloc_failed", self.on_alloc_failed)
         rt.watch("guest.unhandled", self.on_unhandled)
 
@@ -124,6 +127,10 @@ class GuestKilled:
         else:
             self.waiting = [*self.waiting, (vp.index, access.gfn, f"{what}\n{told}")]
 
+    def on_exit(self, mm: Mm) -> None:
+        """Note that a process begins to exit."""
+        self.exiting = self.exiting or mm is self.world.mm
+
     def on_return(self, thread: Thread, name: str, ret: int, *args: Any) -> None:
         """Decide about accesses to a region that was being mapped."""
         del thread
@@ -149,7 +156,7 @@ class GuestKilled:
     def _dying(self) -> bool:
         """Say whether the VMM was killed, or its memory is being taken away for good."""
         mm = self.world.mm
-        if mm.users.count == 0 or mm.flags.unstable:
+        if self.exiting or mm.users.count == 0 or mm.flags.unstable:
             return True
         return any(thread.fatal_pending for thread in mm.threads)
 
