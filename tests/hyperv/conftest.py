@@ -17,10 +17,17 @@ if TYPE_CHECKING:
 
 
 def run_threads(
-    bodies: dict[str, Body], *, set_up: Callable[[Runtime], None] | None = None, **options: Any
+    bodies: dict[str, Body],
+    *,
+    set_up: Callable[[Runtime], None] | None = None,
+    strategy: Any = None,
+    begun: bool = False,
+    **options: Any,
 ) -> Runtime:
-    strategy = options.pop("strategy", None) or Fifo()
-    strategy.begin(0)
+    """Play one execution; ``begun``: the strategy has begun it already."""
+    strategy = strategy or Fifo()
+    if not begun:
+        strategy.begin(0)
     rt = Runtime(strategy, **options)
     for name, body in bodies.items():
         rt.spawn(name, body)

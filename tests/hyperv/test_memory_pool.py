@@ -4,11 +4,14 @@ import pytest
 
 from mshv_async.hyperv import (
     MAP_NO_ACCESS,
+    NOACCESS,
+    RAM,
     HvCall,
     HvStatus,
     Hypervisor,
     PageRun,
     PoolCosts,
+    SlatEntry,
 )
 from mshv_async.sim import Injection
 
@@ -127,3 +130,78 @@ def test_a_call_carries_no_more_pages_than_its_input_page(alone, call, most):
         lambda: hv.call(HvCall[call], partition.id, reps=most + 1, pfns=(PageRun(600, 9),))
     )
     assert result.status is HvStatus.INVALID_HYPERCALL_INPUT
+
+
+@pytest.mark.parametrize(("failed_deposit", "stay"), [("kept", 3), ("returned", 0)])
+def test_what_a_failed_deposit_had_taken_is_kept_or_returned(alone, failed_deposit, stay):
+    """Whichever it is, ``done`` says how many pages the hypervisor owns (bugs.md E06)."""
+    hv = Hypervisor(named_reps=(3,), failed_deposit=failed_deposit)
+    partition = hv.create_partition_direct(vps=0)
+    failure = Injection("hypercall.deposit", status="OPERATION_FAILED", rep=3, force=True)
+    runs = (PageRun(2, 50), PageRun(2, 60))
+    result = alone(lambda: deposit(hv, partition, *runs), failure)
+    assert (result.status, result.done) == (HvStatus.OPERATION_FAILED, stay)
+    assert partition.pool.free == partition.pool.frames.total(0, 100) == stay
+
+
+def test_pages_that_came_into_use_meanwhile_are_not_returned(alone):
+    hv = Hypervisor(named_reps=(3,), failed_deposit="returned")
+    partition = hv.create_partition_direct(vps=0)
+    failure = Injection("hypercall.deposit", status="OPERATION_FAILED", rep=3, force=True)
+    partition.pool.used += 1
+    result = alone(lambda: deposit(hv, partition, PageRun(4, 50)), failure)
+    assert result.done == 1
+    assert list(partition.pool.frames) == [(50, 51, True)]
+
+
+def test_a_page_that_a_guest_can_reach_cannot_be_deposited(alone):
+    """Else a guest could write into the hypervisor's tables."""
+    hv = Hypervisor()
+    first = hv.create_partition_direct(vps=0)
+    second = hv.create_partition_direct(vps=0)
+    first.map_direct(0x200, 4, SlatEntry(RAM, 0x800, 0x1))
+    first.map_direct(0x300, 1, SlatEntry(NOACCESS, 0x900, 0))
+    result = alone(lambda: deposit(hv, second, PageRun(4, 0x7FE)))
+    assert (result.status, result.done) == (HvStatus.OPERATION_DENIED, 2)
+    assert alone(lambda: deposit(hv, second, PageRun(1, 0x804))).ok
+    assert alone(lambda: deposit(hv, second, PageRun(1, 0x900))).ok
+
+
+class Cleared:
+    def __init__(self):
+        self.runs = []
+
+    def zero(self, pfn_lo, pfn_hi):
+        self.runs.append((pfn_lo, pfn_hi))
+
+
+def test_withdrawn_pages_come_back_zeroed(alone):
+    """What the hypervisor kept in them must not leak, nor what the host had before."""
+    memory = Cleared()
+    hv = Hypervisor(root_memory=memory)
+    partition = hv.create_partition_direct(vps=0)
+    alone(lambda: deposit(hv, partition, PageRun(3, 50), PageRun(1, 70)))
+    assert memory.runs == []
+    alone(lambda: withdraw(hv, partition, reps=2))
+    alone(lambda: withdraw(hv, partition))
+    assert memory.runs == [(50, 52), (52, 53), (70, 71)]
+
+
+@pytest.mark.parametrize("failed_deposit", ["kept", "returned"])
+def test_watchers_are_told_of_each_page_that_goes_in_and_out(threads, failed_deposit):
+    hv = Hypervisor(named_reps=(2,), failed_deposit=failed_deposit)
+    partition = hv.create_partition_direct(vps=0)
+    facts = []
+
+    def watch(rt):
+        for name in ("pool.deposit", "pool.withdraw"):
+            rt.watch(name, lambda p, runs, name=name: facts.append((name, p, runs)))
+
+    async def vmm():
+        await deposit(hv, partition, PageRun(4, 50))
+        await withdraw(hv, partition)
+
+    failure = Injection("hypercall.deposit", status="TIMEOUT", rep=2, force=True)
+    threads({"vmm": vmm}, set_up=watch, injections=(failure,))
+    taken = (PageRun(2, 50),)
+    assert facts == [("pool.deposit", partition, taken), ("pool.withdraw", partition, taken)]

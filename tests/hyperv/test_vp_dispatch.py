@@ -199,7 +199,7 @@ class Kicks:
         self.kicked = False
 
 
-def run_by_hypervisor(threads, strategy, intercepts=2):
+def run_by_hypervisor(threads, strategy, intercepts=2, **options):
     hv, partition, vp = world(SchedulerType.CLASSIC_LP)
     guest, kicks, seen = Guest(vp, every=2), Kicks(hv), []
 
@@ -213,7 +213,7 @@ def run_by_hypervisor(threads, strategy, intercepts=2):
         count = await get_register(hv, partition, HvRegister.VP_ROOT_SIGNAL_COUNT)
         assert count == kicks.signalled == intercepts
 
-    rt = threads({"vp0": vp0}, set_up=guest.start, strategy=strategy)
+    rt = threads({"vp0": vp0}, set_up=guest.start, strategy=strategy, **options)
     assert rt.finding is None, rt.finding
     assert seen == [1] * intercepts
     assert guest.done == 2 * intercepts
@@ -229,19 +229,9 @@ def test_no_schedule_of_one_intercept_loses_its_kick(threads):
     strategy = Dfs(preemptions=2)
     executions = 0
     while executions < 400 and strategy.begin(executions):
-        run_by_hypervisor(threads, _Begun(strategy), intercepts=1)
+        run_by_hypervisor(threads, strategy, intercepts=1, begun=True)
         executions += 1
     assert executions > 10
-
-
-class _Begun:
-    """A strategy whose execution was begun already."""
-
-    def __init__(self, strategy):
-        self.pick, self.value = strategy.pick, strategy.value
-
-    def begin(self, execution):
-        return True
 
 
 def test_explicit_suspend_stops_a_guest_that_the_hypervisor_schedules(threads):
