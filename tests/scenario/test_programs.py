@@ -8,7 +8,6 @@ from mshv_async.scenario import Line, Operation, Program
 from mshv_async.scenario.errors import Misfit
 from mshv_async.scenario.operations import ADVICE, PROTECTIONS
 from mshv_async.scenario.programs import parse_line
-from mshv_async.vmm import PERFORM
 
 gfns = st.integers(0, (1 << 34) - 1)
 pages = st.integers(1, 1 << 20)
@@ -29,6 +28,9 @@ def built(kind, place=places, **fields):
 
 
 at_gfn = st.fixed_dictionaries({"gfn": gfns})
+nowhere = st.just({})
+indices = st.integers(0, (1 << 32) - 1)
+processes = st.none() | st.from_regex(r"[a-z][a-z0-9-]*", fullmatch=True)
 host = (
     built("touch")
     | built("store", tag=tags)
@@ -49,9 +51,15 @@ OPERATIONS = {
         uaddr=st.none() | addresses,
     )
     | built("unmap", at_gfn)
-    | st.sampled_from([Operation(kind=k) for k in ("kill", "exit", "close") if k in PERFORM]),
+    | built("create-vp", nowhere, vp=indices)
+    | built("signal", nowhere, vp=st.integers(0, 999_999_999))
+    | built("close", nowhere, file=st.just("vp"), vp=indices)
+    | built("dup", nowhere, file=st.just("partition"))
+    | built("kill", nowhere, process=processes)
+    | st.just(Operation(kind="exit")),
     "reclaimer": built("reclaim", places | st.just({}), pages=pages),
-    "oom-reaper": st.just(Operation(kind="reap")),
+    "khugepaged": built("collapse", pages=pages),
+    "oom-reaper": built("reap", nowhere, process=processes),
 }
 kinds_and_lines = st.sampled_from(sorted(OPERATIONS)).flatmap(
     lambda kind: st.tuples(
@@ -87,6 +95,10 @@ def test_any_text_is_a_line_or_a_misfit(text, kind):
         ("vp", "read 0X20", Operation(kind="read", gfn=32)),
         ("reclaimer", "reclaim some 3", Operation(kind="reclaim", pages=3)),
         ("host", "touch @0x10000", Operation(kind="touch", address=0x10000)),
+        ("vmm", "close vp 0x1", Operation(kind="close", file="vp", vp=1)),
+        ("vmm", "close partition", Operation(kind="close", file="partition")),
+        ("vmm", "signal vp0", Operation(kind="signal", vp=0)),
+        ("khugepaged", "collapse 0x200", Operation(kind="collapse", gfn=0x200)),
         (
             "vmm",
             "map 1 1MiB flags=none uaddr=0x7f0000000000",
