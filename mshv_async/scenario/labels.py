@@ -14,9 +14,11 @@ _PARTS_OF_CALLS: Final = ("drop", "refused", "rep")
 
 FAMILIES: Final[dict[str, tuple[str, ...]]] = {
     "alloc": (),  # with the name of any site
+    "collapse": ("copy", "isolate", "scan", "swapin"),
     "completion": ("complete", "wait"),
     "cond_resched": (),
     "file": ("close", "dup"),
+    "folio": ("split",),
     "free": (),
     "guest": ("exec", "halt", "pause", "read", "write"),
     "gup": ("fast", "pin"),
@@ -36,14 +38,16 @@ FAMILIES: Final[dict[str, tuple[str, ...]]] = {
         "set_seq",
         "start",
     ),
-    "oom": ("kill",),
+    "oom": ("kill", "select", "wait"),
     "page": ("fault", "free"),
     "partition": ("find", "publish", "unpublish"),
+    "pmd": ("clear", "restore", "set", "split"),
     "process": ("exit", "sleep"),
-    "pte": ("free", "protect", "scan", "swap", "zap"),
+    "pte": ("free", "migrate", "protect", "restore", "scan", "swap", "zap"),
     "rcu": ("grace_end", "grace_start"),
     "reclaim": ("isolate", "scan"),
     "region": ("link", "lookup", "pending", "set_partition", "unlink"),
+    "rmap": ("walk",),
     "rwsem": (
         "downgrade",
         "read_lock",
@@ -62,9 +66,9 @@ FAMILIES: Final[dict[str, tuple[str, ...]]] = {
     "timer": ("fire",),
     "tlb": ("flush",),
     "user": ("read", "write"),
-    "vma": ("detach", "insert", "protect"),
+    "vma": ("adjust", "detach", "insert", "protect"),
     "vmm": ("await_vp", "find_vma"),
-    "vp": ("host_interrupt", "kick", "pre_dispatch", "publish", "reset_kick"),
+    "vp": ("host_interrupt", "install_fd", "kick", "pre_dispatch", "publish", "reset_kick"),
     "wait": ("prepare", "sleep"),
 }
 """First words, and the second words that each has."""

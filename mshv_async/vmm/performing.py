@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from mshv_async.host import (
     PAGE_SHIFT,
+    collapse_huge_page,
     madvise,
     mprotect,
     munmap,
@@ -64,8 +65,6 @@ async def _reclaim(thread: ScenarioThread, op: Operation) -> int:
 
 async def _collapse(thread: ScenarioThread, op: Operation) -> int:
     """Collapse each aligned block of 2 MiB that the pages touch; return the first failure."""
-    from mshv_async.host import collapse_huge_page  # type: ignore[attr-defined]  # noqa: PLC0415
-
     mm = thread.process.mm
     first = thread.place(op)
     failure = 0
