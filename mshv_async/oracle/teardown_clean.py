@@ -85,16 +85,32 @@ class TeardownClean:
         What is left of a folio that was partly unmapped belongs to the folio.
         """
         host = self.world.host
+        self._dead_mappings()
         for lo, hi, frame in host.frames.runs(1, host.device_pfn):
             if not frame.refs or frame.maps or frame.pins:
                 continue
             for a, b in self._not_in_pools(lo, hi):
                 if a < host.pages or host.folio(a).hugetlb:
-                    self._violated(
+                    self._lost(
+                        "lost pages",
                         f"pages {a:#x}-{b:#x} are allocated, but not mapped anywhere",
                         "they are in no pool and not pinned: nobody can free them any more",
                     )
                     return
+
+    def _dead_mappings(self) -> None:
+        """See to it that nobody mapped pages into an address space after its exit had swept it."""
+        mm = self.world.mm
+        if mm.users.count:
+            return
+        for lo, hi, pte in mm.ptes.runs(0, ALL_GFNS):
+            if pte.owns_frame and not mm.vmas.runs(lo, hi):
+                self._lost(
+                    "mapped after exit",
+                    f"{hi - lo} pages from {pte.pfn:#x} on stay mapped in {name_of(mm)}",
+                    "its process is gone: exit had swept the address space before they came",
+                )
+                return
 
     def _not_in_pools(self, lo: int, hi: int) -> list[tuple[int, int]]:
         left = [(lo, hi)]
@@ -102,6 +118,9 @@ class TeardownClean:
             pool = partition.pool.frames
             left = [(x, y) for a, b in left for x, y, pooled in pool.pieces(a, b) if not pooled]
         return left
+
+    def _lost(self, about: str, *story: str) -> None:
+        self.world.violated(self.name, story, functions=("at the end",), about=about)
 
     def _violated(self, *story: str) -> None:
         self.world.violated(self.name, story)

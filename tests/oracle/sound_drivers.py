@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from mshv_async.driver import MshvMemRegion, RegionType, kzalloc, resolve_driver
-from mshv_async.host import PAGE_SHIFT
+from mshv_async.driver import EFAULT, MshvMemRegion, RegionType, kzalloc, resolve_driver
+from mshv_async.host import PAGE_SHIFT, mmget_not_zero, mmput
 from mshv_async.sim import Completion, Refcount
 
 _BASE = resolve_driver("fix1+init-before-insert+list-before-map+quiet-trylock-failure").cls
@@ -24,8 +24,17 @@ class Sound(_BASE):
     """Unmap waits for the faults under way, and clears the SLAT while the notifier still lives.
 
     The first keeps a new region at the same guest pages from being unmapped by the old one's
-    destruction, the second leaves no moment in which the host frees pages unheard.
+    destruction, the second leaves no moment in which the host frees pages unheard. A fault keeps
+    the address space from being dismantled, so that it brings no page into one that is swept.
     """
+
+    async def region_range_fault(self, region, page_offset, page_count):
+        mm = region.mni.mm
+        if not await mmget_not_zero(mm):
+            return -EFAULT
+        ret = await super().region_range_fault(region, page_offset, page_count)
+        await mmput(mm)
+        return ret
 
     def new_region(self, guest_pfn):
         region = kzalloc(WaitedRegion, f"region@{guest_pfn:#x}")
