@@ -12,6 +12,7 @@ PACKAGE = Path(mshv_async.__file__).parent
 # From the top; rooms of one row do not know each other.
 ROWS = [
     {"cli", "pytest_plugin", "__main__"},
+    {"testing"},
     {"explore"},
     {"log"},
     {"scenario"},

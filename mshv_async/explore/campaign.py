@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import gc
+import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from mshv_async.driver import DriverSpec, resolve_driver
 from mshv_async.explore.catalogue import StrategyError, make_strategy
+from mshv_async.explore.drivers import driver_spec
+from mshv_async.explore.interrupts import interrupts
 from mshv_async.explore.playing import Subject, log_finding, package_version, records
 from mshv_async.explore.repro import Repro, TapeEntry, step_table
 from mshv_async.explore.results import CampaignResult, FoundFinding
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mshv_async.explore.checking import ModelChecks
+    from mshv_async.explore.drivers import Driver
     from mshv_async.explore.results import Progress
     from mshv_async.scenario import Scenario
     from mshv_async.sim import Runtime, Stage, Tape
@@ -50,11 +53,22 @@ class Tally:
     fair: int = 0
     exhausted: bool = False
     interrupted: bool = False
+    error: Exception | None = None
+
+
+class Stop:
+    """Asks a campaign, from anywhere, to end after the execution that it is in."""
+
+    asked = False
+
+    def __call__(self) -> None:
+        """Ask."""
+        self.asked = True
 
 
 def explore_sync(
     scenario: Scenario,
-    driver: str | DriverSpec,
+    driver: Driver,
     *,
     strategy: str = "pct",
     schedules: int = 10_000,
@@ -65,21 +79,24 @@ def explore_sync(
     keep_going: bool = False,
     progress: Progress | None = None,
     checks: ModelChecks | None = None,
+    stop: Stop | None = None,
 ) -> CampaignResult:
     """Explore a scenario from synchronous code, up to ``schedules`` executions or ``seconds``.
 
     Stops at the first finding unless ``keep_going``. ``checks`` runs the model checkers as well.
-    Raises DriverError, StrategyError; KeyboardInterrupt only ends the campaign early.
+    Raises DriverError, StrategyError; but what goes wrong after the first execution is the
+    result's ``error``, and ^C, or ``stop`` from another thread, only ends the campaign early.
     """
     if workers != 1:
         raise StrategyError(f"--workers {workers}: only 1 worker is built so far")
-    spec = driver if isinstance(driver, DriverSpec) else resolve_driver(driver)
+    stop = stop or Stop()
     campaign = Campaign(
-        Subject(scenario, spec, checking=checks is not None),
+        Subject(scenario, driver_spec(driver), checking=checks is not None),
         make_strategy(strategy, seed=seed, preemptions=preemptions),
         strategy_name=strategy,
         seed=seed,
         checks=checks,
+        stop=stop,
     )
     started = time.monotonic()
     deadline = None if seconds is None else started + seconds
@@ -87,11 +104,19 @@ def explore_sync(
     async def act(stage: Stage) -> None:
         await campaign.run(stage, schedules, deadline, keep_going=keep_going, progress=progress)
 
+    tally = campaign.tally
     try:
-        with fewer_collections():
+        with interrupts(stop), fewer_collections():
             run_on_stage(act)
     except KeyboardInterrupt:
-        campaign.tally.interrupted = True
+        tally.interrupted = True
+    except Exception as error:
+        # A second ^C may strike the loop itself, which then ends in any way.
+        tally.interrupted = stop.asked
+        if not stop.asked:
+            tally.error = error
+        if not tally.schedules and not stop.asked:
+            raise
     return campaign.result(time.monotonic() - started)
 
 
@@ -99,8 +124,12 @@ def explore_sync(
 def fewer_collections() -> Iterator[None]:
     """Let the cyclic collector look less often: worlds die whole, a few thousand objects at once.
 
-    With the interpreter's own threshold a sixth of the time goes into looking.
+    With the interpreter's own threshold a sixth of the time goes into looking. Only in the main
+    thread: beside other code the collector is not ours.
     """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     before = gc.get_threshold()
     gc.collect()  # what is garbage now must not be kept by the freeze
     gc.freeze()
@@ -123,7 +152,9 @@ class Campaign:
         strategy_name: str,
         seed: int,
         checks: ModelChecks | None = None,
+        stop: Stop | None = None,
     ) -> None:
+        self.stop = stop or Stop()
         self.subject = subject
         self.strategy = strategy
         self.strategy_name = strategy_name
@@ -157,6 +188,9 @@ class Campaign:
                     break
             if progress is not None and not number % PROGRESS_EVERY:
                 progress(tally.schedules, tally.steps, len(tally.findings))
+            if self.stop.asked:
+                tally.interrupted = True
+                break
             if deadline is not None and time.monotonic() >= deadline:
                 break
         else:
@@ -248,6 +282,7 @@ class Campaign:
             warnings=tally.warnings,
             cut=tally.cut,
             interrupted=tally.interrupted,
+            error=tally.error,
         )
 
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from mshv_async.explore.results import CLEAN, CampaignResult, ReplayResult, RunResult
-from mshv_async.explore.summary import campaign_text
+from mshv_async.explore.summary import campaign_text, replay_text, run_text
+from mshv_async.explore.verdict import Verdict
 from mshv_async.scenario.expect import as_expected
 from mshv_async.sim.verdicts import severity
 
@@ -38,7 +39,9 @@ class Outcome(msgspec.Struct, frozen=True):
     """What an exploration came to. `outcome` is the worst verdict, `clean` without a finding.
 
     `warnings` counts WARN sites that fired; `predicted` lists lock-order inversions not closed.
-    `campaign` holds the runs behind it and is no part of the JSON.
+    `preemptions`: the bound of the strategy, None without; `cut`: executions ended unjudged at a
+    bound; `interrupted`: before the budget was used. `campaign` holds the runs behind it and is no
+    part of the JSON.
     """
 
     scenario: str
@@ -55,12 +58,25 @@ class Outcome(msgspec.Struct, frozen=True):
     predicted: list[str]
     warnings: dict[str, int]
     findings: list[FoundBug]
+    preemptions: int | None
+    cut: int
+    interrupted: bool
     campaign: CampaignResult
 
     @property
     def clean(self) -> bool:
         """Whether nothing was found."""
         return self.outcome == CLEAN
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst verdict."""
+        return Verdict(self.outcome)
+
+    @property
+    def repros(self) -> list[Repro]:
+        """What replays each finding, in their order: for `replay` or `save_repro`."""
+        return [found.repro for found in self.campaign.findings]
 
     def object(self) -> dict[str, Any]:
         """Return the object that `explore --json` prints; `--check` adds what the checks say."""
@@ -75,8 +91,11 @@ class Outcome(msgspec.Struct, frozen=True):
         return campaign_text(self)
 
 
-class RunOutcome(msgspec.Struct, frozen=True):
-    """What one run came to; `log` is the absolute path of its log, null if none was kept."""
+class RunOutcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What one run came to; `log` is the absolute path of its log, null if none was kept.
+
+    `run` is the run itself and no part of the JSON.
+    """
 
     scenario: str
     driver: str
@@ -89,19 +108,40 @@ class RunOutcome(msgspec.Struct, frozen=True):
     expected: list[str]
     as_expected: bool
     log: str | None
+    run: RunResult
+
+    @property
+    def clean(self) -> bool:
+        """Whether nothing was found."""
+        return self.verdict == CLEAN
 
     def object(self) -> dict[str, Any]:
         """Return the object that `run --json` prints."""
-        built: dict[str, Any] = msgspec.to_builtins(self)
+        hidden = ("run", "departure")
+        shown = {k: v for k, v in msgspec.structs.asdict(self).items() if k not in hidden}
+        built: dict[str, Any] = msgspec.to_builtins(shown)
         return built
 
+    def report(self) -> str:
+        """Return the text that `run` prints."""
+        return run_text(self, self.run)
 
-class ReplayOutcome(RunOutcome, frozen=True):
-    """What a replay came to, beside what its file recorded."""
+
+class ReplayOutcome(RunOutcome, frozen=True, kw_only=True):
+    """What a replay came to, beside what its file recorded.
+
+    `departure` says where it left its recording, and is no part of the JSON.
+    """
 
     recorded_verdict: str
     recorded_digest: str
     matches: bool
+    departure: str | None = None
+
+    def report(self) -> str:
+        """Return the text that `replay --columns` prints."""
+        result = ReplayResult(self.run, self.matches, self.departure)
+        return replay_text(self, result, with_columns=True)
 
 
 def expect_table(scenario_text: str) -> dict[str, list[str]]:
@@ -119,6 +159,7 @@ def campaign_outcome(
     seed: int,
     expected: Sequence[str],
     repros: Sequence[Path] = (),
+    preemptions: int | None = None,
 ) -> Outcome:
     """Judge a campaign. `repros` are the files of its findings, in their order, if saved."""
     verdicts = [found.finding.verdict for found in campaign.findings]
@@ -150,6 +191,9 @@ def campaign_outcome(
             )
             for found, path in zip(campaign.findings, paths, strict=True)
         ],
+        preemptions=preemptions,
+        cut=campaign.cut,
+        interrupted=campaign.interrupted,
         campaign=campaign,
     )
 
@@ -176,6 +220,7 @@ def run_outcome(
         expected=list(expected),
         as_expected=as_expected(expected, [run.verdict]) and not run.cut,
         log=None if log is None else str(log.absolute()),
+        run=run,
     )
 
 
@@ -196,4 +241,5 @@ def replay_outcome(
         recorded_verdict=repro.verdict,
         recorded_digest=repro.digest,
         matches=replay.matches,
+        departure=replay.departure,
     )

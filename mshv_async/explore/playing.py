@@ -86,7 +86,7 @@ def raise_if_users(error: Exception, driver: str) -> None:
     file = Path(driver.rpartition(":")[0])
     frames = traceback.extract_tb(error.__traceback__)
     if frames and Path(frames[-1].filename).name == file.name:
-        what = f"{type(error).__name__}: {error}"
+        what = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
         raise DriverError(f"{file}:{frames[-1].lineno}: {what}") from error
 
 

@@ -59,6 +59,7 @@ class CampaignResult:
     both None where the checks did not run. `cut`: executions that passed a bound and were ended
     unjudged. `predicted` has a line for
     each lock-order inversion that no schedule closed. `warnings` counts WARN sites that fired.
+    `error` ended the campaign before its budget.
     """
 
     schedules: int
@@ -72,6 +73,7 @@ class CampaignResult:
     warnings: Mapping[str, int] = field(default_factory=dict)
     cut: int = 0
     interrupted: bool = False
+    error: Exception | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,9 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mshv_async.driver import DriverSpec, resolve_driver
+from mshv_async.driver import DriverSpec
+from mshv_async.explore.drivers import Driver, driver_spec
+from mshv_async.explore.interrupts import interrupts
 from mshv_async.explore.playing import Subject, run_result
 from mshv_async.explore.repro import Repro, check_trust
 from mshv_async.explore.results import CLEAN, ReplayResult, RunResult
@@ -20,39 +22,44 @@ if TYPE_CHECKING:
 
 
 def run_scenario(
-    scenario: Scenario, driver: str, seed: int, *, realtime: bool, keep_log: bool
+    scenario: Scenario, driver: Driver, seed: int, *, realtime: bool, keep_log: bool
 ) -> RunResult:
     """Run a scenario once, in timed mode or in real time. Raises DriverError, ScenarioError."""
-    subject = Subject(scenario, resolve_driver(driver))
+    subject = Subject(scenario, driver_spec(driver))
     mode = "realtime" if realtime else "timed"
 
     async def act(stage: Stage) -> Runtime:
         return await subject.play(stage, Fifo(), mode=mode, seed=seed, keep=keep_log)
 
-    rt = run_on_stage(act, realtime=realtime)
+    with interrupts():
+        rt = run_on_stage(act, realtime=realtime)
     return run_result(subject, rt, mode, seed, keep=keep_log)
 
 
-def subject_of(repro: Repro) -> Subject:
-    """Rebuild scenario and driver from a repro alone. Raises ScenarioError, DriverError."""
+def subject_of(repro: Repro, driver: Driver | None = None) -> Subject:
+    """Rebuild scenario and driver from a repro alone. Raises ScenarioError, DriverError.
+
+    ``driver`` stands in for the one that the repro carries.
+    """
     scenario = Scenario.parse(repro.scenario, repro.scenario_name, files=repro.files)
-    return Subject(scenario, _driver_of(repro))
+    return Subject(scenario, _driver_of(repro) if driver is None else driver_spec(driver))
 
 
 def _driver_of(repro: Repro) -> DriverSpec:
     if repro.driver_source is None:
-        return resolve_driver(repro.driver)
+        return driver_spec(repro.driver)
     with tempfile.TemporaryDirectory(prefix="mshv-async-") as folder:
         file, _, cls = repro.driver.rpartition(":")
         path = Path(folder) / Path(file).name
         path.write_text(repro.driver_source)
-        return resolve_driver(f"{path}:{cls}")
+        return driver_spec(f"{path}:{cls}")
 
 
-def replay_repro(repro: Repro, trust: bool) -> ReplayResult:
+def replay_repro(repro: Repro, trust: bool, driver: Driver | None = None) -> ReplayResult:
     """Replay a repro; ``departure`` says at which step it leaves its recording, and why."""
-    check_trust(repro, trust=trust)
-    subject = subject_of(repro)
+    if driver is None:
+        check_trust(repro, trust=trust)
+    subject = subject_of(repro, driver)
     tape = [Decision(d.label, d.value, d.bound) for d in repro.decisions]
     strategy = Replay(tape)
 
@@ -60,7 +67,8 @@ def replay_repro(repro: Repro, trust: bool) -> ReplayResult:
         strategy.begin(0)
         return await subject.play(stage, strategy, seed=repro.seed, keep=True)
 
-    rt = run_on_stage(act)
+    with interrupts():
+        rt = run_on_stage(act)
     result = run_result(subject, rt, repro.strategy, repro.seed, keep=True)
     departure = _departure(repro, rt, strategy.left)
     matches = departure is None

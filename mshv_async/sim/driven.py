@@ -48,6 +48,7 @@ class DrivenRuntime(Runtime):
         self._patience = QUIET_TURNS
         self._calls: dict[int, Future[Any]] = {}
         self._results: dict[int, Any] = {}
+        self._settled: list[Future[Any]] = []
 
     def begin(self, loop: SimLoop, done: Future[None], seat: Callable[[Thread], None]) -> None:
         """Get ready; the first call, or :meth:`go_on`, starts it."""
@@ -88,6 +89,26 @@ class DrivenRuntime(Runtime):
         else:
             self.finish(None)
 
+    def settled(self) -> Future[Any]:
+        """Return a future that is done when nobody is waited for any more."""
+        assert self.loop is not None
+        future: Future[Any] = self.loop.create_future()
+        self._settled.append(future)
+        if self.ended:
+            self._settle()
+        else:
+            self.go_on()
+        return future
+
+    def _settle(self) -> None:
+        settled, self._settled = self._settled, []
+        for future in settled:
+            if not future.done():
+                if self.ended:
+                    future.set_exception(self._failure())
+                else:
+                    future.set_result(None)
+
     def no_more_calls(self) -> None:
         """Let the execution end when its threads have."""
         self.over = True
@@ -111,6 +132,7 @@ class DrivenRuntime(Runtime):
             return None
         if not self.over and not self.waited_for():
             self._paused = True
+            self._settle()
             return None
         return super()._next(None)
 
@@ -168,6 +190,7 @@ class DrivenRuntime(Runtime):
         for future in calls.values():
             if not future.done():
                 future.set_exception(self._failure())
+        self._settle()
 
     def _failure(self) -> BaseException:
         return self.error or ExecutionEnded(self.finding, self.cut)

@@ -1,0 +1,232 @@
+"""The doors for Python code: `explore`, `run` and `replay`, awaited from any running loop.
+
+They run a simulated loop of their own, in a thread: a loop cannot run inside another one. A thread
+rather than a process, so that a driver class or a scenario may come from anywhere, a test function
+included; one search uses one processor either way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import anyio
+import anyio.to_thread
+
+from mshv_async.explore import campaign, single
+from mshv_async.explore.checking import ModelChecks
+from mshv_async.explore.drivers import Driver, driver_spec
+from mshv_async.explore.outcome import (
+    Outcome,
+    ReplayOutcome,
+    RunOutcome,
+    campaign_outcome,
+    expect_table,
+    replay_outcome,
+    run_outcome,
+)
+from mshv_async.explore.repro import Repro, load_repro
+from mshv_async.explore.saving import output_folder, save_campaign, save_outcome
+from mshv_async.log import RunVerdict, write_log
+from mshv_async.scenario import Scenario, expected_for
+from mshv_async.sim.loop import SimLoop
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mshv_async.explore.results import Progress, RunResult
+
+R = TypeVar("R")
+
+
+async def explore(
+    scenario: Scenario | str | Path,
+    driver: Driver = "v6",
+    *,
+    schedules: int = 10_000,
+    strategy: str = "pct",
+    seed: int = 1,
+    seconds: float | None = None,
+    preemptions: int | None = None,
+    keep_going: bool = False,
+    check: bool = False,
+    out: str | Path | None = None,
+    progress: Progress | None = None,
+) -> Outcome:
+    """Explore up to `schedules` interleavings of a scenario, or for `seconds`.
+
+    `driver` is a name (`v9+check-access`), a class, or `file.py:Class`. Stops at the first finding
+    unless `keep_going`; `preemptions` bounds each schedule of strategy `dfs`; `check` also checks
+    the model; `out` is a folder for `outcome.json` and the repro files. `progress` is called from
+    the thread that works.
+
+    Raises ScenarioError, DriverError, StrategyError, OSError for input that cannot be used, and
+    RuntimeError inside the simulated loop. Cancelled, it ends with the execution that it is in.
+    """
+    stop = campaign.Stop()
+
+    def work() -> Outcome:
+        return _explore(
+            scenario,
+            driver,
+            out,
+            check=check,
+            schedules=schedules,
+            strategy=strategy,
+            seed=seed,
+            seconds=seconds,
+            preemptions=preemptions,
+            keep_going=keep_going,
+            progress=progress,
+            stop=stop,
+        )
+
+    return await _off_the_loop("explore", work, stop)
+
+
+def explore_sync(
+    scenario: Scenario | str | Path,
+    driver: Driver = "v6",
+    *,
+    schedules: int = 10_000,
+    strategy: str = "pct",
+    seed: int = 1,
+    seconds: float | None = None,
+    preemptions: int | None = None,
+    keep_going: bool = False,
+    check: bool = False,
+    out: str | Path | None = None,
+    progress: Progress | None = None,
+) -> Outcome:
+    """Do as :func:`explore` does, for scripts: from code that runs in no loop."""
+    _refuse_loop("explore_sync", "explore")
+    return _explore(
+        scenario,
+        driver,
+        out,
+        check=check,
+        schedules=schedules,
+        strategy=strategy,
+        seed=seed,
+        seconds=seconds,
+        preemptions=preemptions,
+        keep_going=keep_going,
+        progress=progress,
+    )
+
+
+async def run(
+    scenario: Scenario | str | Path,
+    driver: Driver = "v6",
+    *,
+    seed: int = 1,
+    realtime: bool = False,
+    log: str | Path | None = None,
+) -> RunOutcome:
+    """Run a scenario once in virtual time, or in real time; `log` is a file for its events.
+
+    Raises as :func:`explore` does.
+    """
+
+    def work() -> RunOutcome:
+        situation, spec = _scenario(scenario), driver_spec(driver)
+        result = single.run_scenario(
+            situation, spec, seed, realtime=realtime, keep_log=log is not None
+        )
+        return run_outcome(
+            result,
+            scenario=situation.name,
+            driver=spec.name,
+            seed=seed,
+            expected=situation.expected(spec.name),
+            log=_logged(log, result),
+        )
+
+    return await _off_the_loop("run", work)
+
+
+async def replay(
+    repro: Repro | str | Path,
+    driver: Driver | None = None,
+    *,
+    trust: bool = False,
+    log: str | Path | None = None,
+) -> ReplayOutcome:
+    """Replay one recorded schedule: a file, or one of `Outcome.repros`.
+
+    A repro that carries a user's driver runs it only with `trust`, or with `driver` in its place.
+    Raises ReproError, and as :func:`explore` does.
+    """
+
+    def work() -> ReplayOutcome:
+        recorded = repro if isinstance(repro, Repro) else load_repro(repro)
+        result = single.replay_repro(recorded, trust, driver)
+        expected = expected_for(expect_table(recorded.scenario), recorded.driver)
+        return replay_outcome(result, recorded, expected=expected, log=_logged(log, result.run))
+
+    return await _off_the_loop("replay", work)
+
+
+def _explore(
+    scenario: Scenario | str | Path,
+    driver: Driver,
+    out: str | Path | None,
+    *,
+    check: bool,
+    **options: Any,
+) -> Outcome:
+    situation, spec = _scenario(scenario), driver_spec(driver)
+    folder = None if out is None else output_folder(Path(out), situation.name)
+    checks = ModelChecks() if check else None
+    result = campaign.explore_sync(situation, spec, checks=checks, **options)
+    if result.error is not None:
+        result.error.add_note(f"after {result.schedules} schedules")
+        raise result.error
+    outcome = campaign_outcome(
+        result,
+        scenario=situation.name,
+        driver=spec.name,
+        strategy=options["strategy"],
+        seed=options["seed"],
+        expected=situation.expected(spec.name),
+        repros=save_campaign(folder, result) if folder is not None else (),
+        preemptions=options["preemptions"],
+    )
+    if folder is not None:
+        save_outcome(folder, outcome.object())
+    return outcome
+
+
+def _scenario(scenario: Scenario | str | Path) -> Scenario:
+    return scenario if isinstance(scenario, Scenario) else Scenario.load(scenario)
+
+
+def _logged(log: str | Path | None, run: RunResult) -> Path | None:
+    if log is None:
+        return None
+    verdict = RunVerdict(run.verdict, run.title, run.digest, run.steps, run.virtual_ns)
+    write_log(Path(log), run.header, run.records, verdict)
+    return Path(log)
+
+
+async def _off_the_loop(name: str, work: Callable[[], R], stop: campaign.Stop | None = None) -> R:
+    """Do the work in a thread; cancelled, leave at once and let the thread end by itself."""
+    if isinstance(asyncio.get_running_loop(), SimLoop):
+        raise RuntimeError(  # noqa: TRY004 - the loop is no argument
+            f"{name} runs a simulated loop of its own and cannot be awaited inside one: call it "
+            "from a test without the marker mshv"
+        )
+    try:
+        return await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
+    finally:
+        if stop is not None:
+            stop()
+
+
+def _refuse_loop(name: str, instead: str) -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise RuntimeError(f"{name} is for code outside any loop: await {instead}(…) here instead")
