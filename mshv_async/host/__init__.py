@@ -5,8 +5,9 @@ who take memory back: system calls, reclaim, the OOM reaper (spec.md 1 to 3).
 """
 
 from mshv_async.host.access import store, touch
+from mshv_async.host.collapse import collapse_huge_page
 from mshv_async.host.exit import exit_mmap, mmput
-from mshv_async.host.fault import VmFault, handle_mm_fault
+from mshv_async.host.fault import handle_mm_fault
 from mshv_async.host.folio import Folio
 from mshv_async.host.frame import PIN_BIAS, FrameState, Mapping
 from mshv_async.host.frames import HostMemory
@@ -64,6 +65,7 @@ from mshv_async.host.register import (
     mmu_interval_notifier_remove,
 )
 from mshv_async.host.vma import Vma
+from mshv_async.host.vmfault import VmFault
 from mshv_async.host.watermarks import kswapd_body
 
 __all__ = [
@@ -96,6 +98,7 @@ __all__ = [
     "PteState",
     "VmFault",
     "Vma",
+    "collapse_huge_page",
     "exit_mmap",
     "find_vma",
     "handle_mm_fault",

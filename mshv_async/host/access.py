@@ -5,10 +5,11 @@ from __future__ import annotations
 from errno import EFAULT
 from typing import TYPE_CHECKING
 
-from mshv_async.host.fault import VmFault, handle_mm_fault
+from mshv_async.host.fault import handle_mm_fault
 from mshv_async.host.mm import mmap_read_lock_killable, mmap_read_unlock
 from mshv_async.host.page import PAGE_SHIFT
-from mshv_async.host.pte import Pte
+from mshv_async.host.pte import PteState
+from mshv_async.host.vmfault import VmFault
 from mshv_async.sim import Op, do, probe
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ async def touch(mm: Mm, uaddr: int) -> Tag | int:
     while True:
         await do(op)
         pte = mm.ptes.get(vpn)
-        if pte is not None and pte.present:
+        if pte is not None and (pte.present or pte.state is PteState.SPECIAL):
             return mm.host.content(pte.pfn)
         ret = await _user_fault(mm, vpn, write=False)
         if ret:
@@ -40,9 +41,11 @@ async def store(mm: Mm, uaddr: int, tag: Tag) -> int:
     while True:
         await do(op)
         pte = mm.ptes.get(vpn)
-        if pte is not None and pte.present and pte.write:
+        if pte is not None and pte.write and (pte.present or pte.state is PteState.SPECIAL):
             if not pte.dirty:
-                mm.ptes.set(vpn, vpn + 1, Pte(pte.state, pte.pfn, True, True))
+                n = 1 << pte.order
+                first = pte.advance((vpn & -n) - vpn)
+                mm.ptes.set(vpn & -n, (vpn & -n) + n, first._replace(dirty=True))
             mm.host.set_content(pte.pfn, tag)
             probe("page.store", mm, vpn, tag)
             return 0

@@ -6,12 +6,12 @@ as under the page-table lock: what changed meanwhile is left alone.
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Awaitable, Callable, Mapping
-from enum import IntEnum
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from mshv_async.host.huge import parts_of_hole
+from mshv_async.host.huge_fault import huge_anonymous_page, huge_zero_page, hugetlb_fault
 from mshv_async.host.notifier import (
     MmuNotifierRange,
     NotifierEvent,
@@ -20,8 +20,9 @@ from mshv_async.host.notifier import (
 )
 from mshv_async.host.page import PAGE_SHIFT
 from mshv_async.host.pte import PRESENT, SWAP, ZERO_PTE, Pte, PteState
+from mshv_async.host.vmfault import Fault, VmFault
 from mshv_async.host.zap import release
-from mshv_async.sim import PREEMPT, SLEEP, Op, do, injected, note, probe
+from mshv_async.sim import SLEEP, Op, do, injected, note, probe
 
 if TYPE_CHECKING:
     from mshv_async.host.frames import HostMemory
@@ -31,48 +32,7 @@ if TYPE_CHECKING:
 Runs = list[tuple[int, int]]
 
 
-class VmFault(IntEnum):
-    """What a fault came to; DONE: the entry is there, or the access has to be tried again."""
-
-    DONE = 0
-    OOM = 1
-    SIGBUS = 2
-    SIGSEGV = 3
-    HWPOISON = 4
-
-    def to_errno(self) -> int:
-        """Return what a system call or a pin reports for it."""
-        if self is VmFault.OOM:
-            return -errno.ENOMEM
-        return -errno.EFAULT if self else 0
-
-
 _INJECTED = {"ENOMEM": VmFault.OOM, "OOM": VmFault.OOM, "HWPOISON": VmFault.HWPOISON}
-
-
-class _Fault(NamedTuple):
-    """A fault on the vpns ``[lo, hi)``, whose entries are the run that begins with ``pte``."""
-
-    mm: Mm
-    vma: Vma
-    lo: int
-    hi: int
-    pte: Pte | None
-    write: bool
-
-    def op(self, label: str, *, sleep: bool = False) -> Op:
-        """Return an operation on the entries."""
-        kind = SLEEP if sleep else PREEMPT
-        return Op(label, self.mm.ptes, self.lo, self.hi, write=not sleep, kind=kind)
-
-    def unchanged(self) -> list[tuple[int, int, Pte | None]]:
-        """Return the parts whose entries are still what they were."""
-        lo, pte = self.lo, self.pte
-        return [
-            (a, b, now)
-            for a, b, now in self.mm.ptes.pieces(lo, self.hi)
-            if now == (pte.advance(a - lo) if pte is not None else None)
-        ]
 
 
 async def handle_mm_fault(mm: Mm, vma: Vma, lo: int, hi: int, *, write: bool) -> VmFault:
@@ -86,21 +46,58 @@ async def handle_mm_fault(mm: Mm, vma: Vma, lo: int, hi: int, *, write: bool) ->
     if failure is not None:
         return _INJECTED.get(failure.errno or failure.status or "", VmFault.SIGBUS)
     for a, b, pte in mm.ptes.pieces(lo, hi):
-        ret = await _serve(_Fault(mm, vma, a, b, pte, write))
+        ret = await _serve(Fault(mm, vma, a, b, pte, write))
         if ret:
             return ret
     return VmFault.DONE
 
 
-async def _serve(fault: _Fault) -> VmFault:
+async def _serve(fault: Fault) -> VmFault:
     pte = fault.pte
     if pte is None:
-        return await (_anonymous_page(fault) if fault.write else _map_zero_page(fault))
+        if fault.mm.host.large or fault.vma.flags:
+            return await _fill_hole(fault)
+        return await _small_pages(fault)
     handler = _BY_STATE.get(pte.state)
+    if pte.order:
+        fault = fault.whole_leaves()
     return VmFault.DONE if handler is None else await handler(fault)
 
 
-async def _map_zero_page(fault: _Fault) -> VmFault:
+async def _small_pages(fault: Fault) -> VmFault:
+    return await (_anonymous_page(fault) if fault.write else _map_zero_page(fault))
+
+
+async def _fill_hole(fault: Fault) -> VmFault:
+    """Serve each part of a hole by what its VMA allows: huge pages, device memory, small pages."""
+    if fault.vma.backing == "device":
+        return await _map_device(fault)
+    for lo, hi, order in parts_of_hole(fault.mm, fault.vma, fault.lo, fault.hi):
+        ret: VmFault | None = None
+        part = fault.part(lo, hi)
+        if fault.vma.hugetlb_order:
+            ret = await hugetlb_fault(part)
+        elif order:
+            ret = await huge_anonymous_page(part)
+        if ret is None:
+            ret = await _small_pages(fault.part(max(lo, fault.lo), min(hi, fault.hi)))
+        if ret:
+            return ret
+    return VmFault.DONE
+
+
+async def _map_device(fault: Fault) -> VmFault:
+    """Map device memory, whose pfns the VMA names."""
+    mm, vma = fault.mm, fault.vma
+    await do(fault.op("pte.set"))
+    for a, b, _ in fault.unchanged():
+        pfn = vma.pgoff + a - vma.vpns[0]
+        mm.ptes.set(a, b, Pte(PteState.SPECIAL, pfn, vma.writable))
+        probe("pte.change", mm, a, b)
+    return VmFault.DONE
+
+
+async def _map_zero_page(fault: Fault) -> VmFault:
     mm = fault.mm
     await do(fault.op("pte.set"))
     if mm.flags.unstable:
@@ -111,13 +108,15 @@ async def _map_zero_page(fault: _Fault) -> VmFault:
     return VmFault.DONE
 
 
-async def _anonymous_page(fault: _Fault) -> VmFault:
+async def _anonymous_page(fault: Fault) -> VmFault:
     runs = await fault.mm.host.alloc_pages(fault.hi - fault.lo, "anon")
     return VmFault.OOM if runs is None else await _install(fault, runs)
 
 
-async def _zero_page(fault: _Fault) -> VmFault:
+async def _zero_page(fault: Fault) -> VmFault:
     """Replace the zero page if it is to be written: the one fault with an event (spec.md 1.4)."""
+    if fault.pte is not None and fault.pte.order:
+        return await huge_zero_page(fault)
     if not fault.write:
         return VmFault.DONE
     runs = await fault.mm.host.alloc_pages(fault.hi - fault.lo, "anon")
@@ -131,7 +130,7 @@ async def _zero_page(fault: _Fault) -> VmFault:
     return ret
 
 
-async def _swap_page(fault: _Fault) -> VmFault:
+async def _swap_page(fault: Fault) -> VmFault:
     """Bring pages back from swap; writable only if written, as the slot is given up at once."""
     runs = await fault.mm.host.alloc_pages(fault.hi - fault.lo, "swapin")
     if runs is None:
@@ -140,32 +139,33 @@ async def _swap_page(fault: _Fault) -> VmFault:
     return await _install(fault, runs)
 
 
-async def _present_page(fault: _Fault) -> VmFault:
+async def _present_page(fault: Fault) -> VmFault:
     assert fault.pte is not None
     if fault.write and not fault.pte.write:
         return await _upgrade(fault, write=True)
     return VmFault.DONE
 
 
-async def _protnone_page(fault: _Fault) -> VmFault:
+async def _protnone_page(fault: Fault) -> VmFault:
     return await _upgrade(fault, write=fault.vma.writable)
 
 
-async def _migrating_page(fault: _Fault) -> VmFault:
+async def _migrating_page(fault: Fault) -> VmFault:
     assert fault.pte is not None
     await wait_on_migration(fault.mm, fault.lo, fault.pte)
     return VmFault.DONE
 
 
-async def _poisoned_page(_: _Fault) -> VmFault:
+async def _poisoned_page(_: Fault) -> VmFault:
     return VmFault.HWPOISON
 
 
-async def _special_page(fault: _Fault) -> VmFault:
-    return VmFault.SIGBUS if fault.write else VmFault.DONE
+async def _special_page(fault: Fault) -> VmFault:
+    assert fault.pte is not None
+    return VmFault.SIGBUS if fault.write and not fault.pte.write else VmFault.DONE
 
 
-_BY_STATE: Mapping[PteState, Callable[[_Fault], Awaitable[VmFault]]] = MappingProxyType(
+_BY_STATE: Mapping[PteState, Callable[[Fault], Awaitable[VmFault]]] = MappingProxyType(
     {
         PteState.PRESENT: _present_page,
         PteState.ZERO: _zero_page,
@@ -178,7 +178,7 @@ _BY_STATE: Mapping[PteState, Callable[[_Fault], Awaitable[VmFault]]] = MappingPr
 )
 
 
-async def _upgrade(fault: _Fault, *, write: bool) -> VmFault:
+async def _upgrade(fault: Fault, *, write: bool) -> VmFault:
     """Make the same page accessible (again); no event."""
     mm = fault.mm
     await do(fault.op("pte.set"))
@@ -186,12 +186,12 @@ async def _upgrade(fault: _Fault, *, write: bool) -> VmFault:
         return VmFault.SIGBUS
     for a, b, now in fault.unchanged():
         assert now is not None
-        mm.ptes.set(a, b, Pte(PRESENT, now.pfn, write, now.dirty or fault.write))
+        mm.ptes.set(a, b, Pte(PRESENT, now.pfn, write, now.dirty or fault.write, now.order))
         probe("pte.change", mm, a, b)
     return VmFault.DONE
 
 
-async def _install(fault: _Fault, runs: Runs) -> VmFault:
+async def _install(fault: Fault, runs: Runs) -> VmFault:
     """Map new frames where the old entries still are; give the others back."""
     mm, lo = fault.mm, fault.lo
     await do(fault.op("pte.set"))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mshv_async.host.folio import take_hugetlb, take_large
+from mshv_async.host.huge import parts_of_hole
 from mshv_async.host.page import PAGE_SHIFT, PAGE_SIZE, page_aligned, pages_of
 from mshv_async.host.pte import PRESENT, ZERO_PTE, Pte
 from mshv_async.host.vma import FLAGS_OF_BACKING, Vma
@@ -103,23 +105,52 @@ class Mm(Shared):
         return vma
 
     def populate(self, start: int, npages: int, *, write: bool = True) -> None:
-        """Fault in ``npages`` untouched pages: frames of their own, or the zero page to read."""
+        """Fault in ``npages`` untouched pages: frames of their own, or the zero page to read.
+
+        Huge pages where a fault would take them; then more than was asked for may be populated.
+        """
         lo, hi = pages_of(start, npages << 12)
         for a, b, pte in self.ptes.pieces(lo, hi):
-            if pte is None and write:
-                runs = self.host.take(b - a)
-                assert runs is not None, "the host has not enough memory for the set-up"
-                self.install(a, runs, write=True)
+            if pte is None and write and self.host.large:
+                self._populate_hole(a, b)
+            elif pte is None and write:
+                self._populate_small(a, b)
             elif pte is None:
                 self.ptes.set(a, b, ZERO_PTE)
 
+    def _populate_small(self, lo: int, hi: int) -> None:
+        runs = self.host.take(hi - lo)
+        assert runs is not None, "the host has not enough memory for the set-up"
+        self.install(lo, runs, write=True)
+
+    def _populate_hole(self, lo: int, hi: int) -> None:
+        for a, b, vma in self.vmas.pieces(lo, hi):
+            parts = [(a, b, 0)] if vma is None else parts_of_hole(self, vma, a, b)
+            for x, y, order in parts:
+                hugetlb = vma is not None and vma.hugetlb_order > 0
+                take = take_hugetlb if hugetlb else take_large
+                folio = take(self.host, order) if order else None
+                assert folio is not None or not hugetlb, "the host has not enough huge pages"
+                if folio is not None:
+                    self.install(x, [(folio.head, folio.end)], write=True, order=order)
+                else:
+                    self._populate_small(max(x, a), min(y, b))
+
     # -- entries ---------------------------------------------------------------------------
 
-    def install(self, vpn: int, runs: list[tuple[int, int]], *, write: bool) -> None:
+    def install(
+        self,
+        vpn: int,
+        runs: list[tuple[int, int]],
+        *,
+        write: bool,
+        order: int = 0,
+        dirty: bool = False,
+    ) -> None:
         """Map the frames of ``runs`` from ``vpn`` on. The caller probes and holds the ordering."""
         for lo, hi in runs:
             self.host.add_rmap(lo, hi - lo, self, vpn)
-            self.ptes.set(vpn, vpn + hi - lo, Pte(PRESENT, lo, write, write))
+            self.ptes.set(vpn, vpn + hi - lo, Pte(PRESENT, lo, write, write or dirty, order))
             vpn += hi - lo
 
 

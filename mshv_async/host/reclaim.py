@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mshv_async.host.folio import large_parts, loose
+from mshv_async.host.folio_lock import folio_trylock, folio_unlock
 from mshv_async.host.notifier import (
     MmuNotifierRange,
     NotifierEvent,
@@ -17,8 +19,9 @@ from mshv_async.host.notifier import (
 )
 from mshv_async.host.page import PAGE_SHIFT
 from mshv_async.host.pte import SWAP, ZERO_PFN, Pte
+from mshv_async.host.split import split_folio
 from mshv_async.host.zap import release
-from mshv_async.sim import Mutex, Op, current, do, note, probe
+from mshv_async.sim import Op, current, do, note, probe
 
 if TYPE_CHECKING:
     from mshv_async.host.frames import HostMemory
@@ -46,8 +49,18 @@ async def reclaim_some(host: HostMemory, npages: int) -> int:
     for mm, lo, hi in _candidates(host, npages):
         for a, b in host.grain.pieces(lo, hi):
             taken += await _reclaim_piece(mm, a, b)
+    if taken < npages and host.folios:
+        taken += await _split_loose(host)
     _end(host)
     return taken
+
+
+async def _split_loose(host: HostMemory) -> int:
+    """Split folios of which parts are unmapped, which frees these (deferred split)."""
+    before = host.nr_free
+    for folio in loose(host):
+        await split_folio(host, folio)
+    return max(0, host.nr_free - before)
 
 
 def _begin(host: HostMemory) -> None:
@@ -69,11 +82,13 @@ def _candidates(host: HostMemory, npages: int) -> list[tuple[Mm, int, int]]:
             if frame.pins or not (frame.lazyfree or host.swap.slots):
                 continue
             n = min(b - a, npages)
+            if host.large:  # a large folio is taken as a whole
+                n = min(b, max(a + n, host.folio(a + n - 1).end)) - a
             vpn = mapping.vpn + a - lo
             found.append((mapping.mm, vpn, vpn + n))
             host.clock_hand = a + n
             npages -= n
-            if not npages:
+            if npages <= 0:
                 return found
     return found
 
@@ -83,15 +98,34 @@ async def _reclaim_piece(mm: Mm, lo: int, hi: int) -> int:
     await do(Op("reclaim.isolate", mm.ptes, lo, hi, write=False))
     taken = 0
     for a, b, pte in mm.ptes.runs(lo, hi):
-        if pte.owns_frame:
-            for x, y in _unpinned(mm.host, pte.pfn, pte.pfn + b - a):
-                at = a + x - pte.pfn
-                taken += await _reclaim_folio(mm, at, at + y - x, pte.advance(x - pte.pfn))
+        if pte.owns_frame and mm.host.large:
+            taken += await _reclaim_mixed(mm, a, b, pte)
+        elif pte.owns_frame:
+            taken += await _reclaim_small(mm, a, b, pte)
+    return taken
+
+
+async def _reclaim_small(mm: Mm, lo: int, hi: int, pte: Pte) -> int:
+    taken = 0
+    for x, y in _unpinned(mm.host, pte.pfn, pte.pfn + hi - lo):
+        at = lo + x - pte.pfn
+        taken += await _reclaim_folio(mm, at, at + y - x, pte.advance(x - pte.pfn))
+    return taken
+
+
+async def _reclaim_mixed(mm: Mm, lo: int, hi: int, pte: Pte) -> int:
+    """Reclaim pages of which some belong to large folios; those are split first."""
+    taken = 0
+    for a, b, folio in large_parts(mm.host, pte.pfn, pte.pfn + hi - lo):
+        if folio is not None and not await split_folio(mm.host, folio):
+            continue
+        part = pte.advance(a - pte.pfn)._replace(order=0)
+        taken += await _reclaim_small(mm, lo + a - pte.pfn, lo + b - pte.pfn, part)
     return taken
 
 
 async def _reclaim_folio(mm: Mm, lo: int, hi: int, pte: Pte) -> int:
-    folio = await _folio_trylock(mm.host, pte.pfn)
+    folio = await folio_trylock(mm.host, pte.pfn)
     if folio is None:
         return 0
     taken = 0
@@ -99,29 +133,9 @@ async def _reclaim_folio(mm: Mm, lo: int, hi: int, pte: Pte) -> int:
         slots = _swap_slots(mm.host, pte, hi - lo)
         if slots is not None:
             taken = await _unmap_folio(mm, lo, hi, pte, slots)
-    await _folio_unlock(mm.host, pte.pfn, folio)
+    await folio_unlock(mm.host, pte.pfn, folio)
     note("reclaim.page", vpn=lo, pages=hi - lo, taken_pages=taken)
     return taken
-
-
-async def _folio_trylock(host: HostMemory, pfn: int) -> Mutex | None:
-    """Lock the folio that begins at ``pfn``; its lock exists only while somebody looks at it."""
-    folio = host.folio_locks.get(pfn) or Mutex(f"folio@{pfn:#x}", "folio_lock")
-    host.folio_locks.set(pfn, pfn + 1, folio)
-    if not await folio.trylock():
-        return None
-    known = host.folio_locks.get(pfn)
-    if known is not None and known is not folio:
-        # Its last owner dropped it before we had it, and the next one made another.
-        await folio.unlock()
-        return None
-    host.folio_locks.set(pfn, pfn + 1, folio)
-    return folio
-
-
-async def _folio_unlock(host: HostMemory, pfn: int, folio: Mutex) -> None:
-    await folio.unlock()
-    host.folio_locks.clear(pfn, pfn + 1)
 
 
 def _unpinned(host: HostMemory, lo: int, hi: int) -> Runs:

@@ -19,6 +19,8 @@ FLAGS_OF_BACKING: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
 )
 """The flags that a mapping of each kind of memory has from the start."""
 
+_ANONYMOUS: Final = frozenset({"anon", "thp"})
+
 HUGETLB_ORDER: Final[Mapping[str, int]] = MappingProxyType(
     {"hugetlb-2m": PMD_ORDER, "hugetlb-1g": PUD_ORDER}
 )
@@ -53,6 +55,11 @@ class Vma(NamedTuple):
     def raw(self) -> bool:
         """Whether it maps frames without pages, which neither HMM nor a pin accepts."""
         return "IO" in self.flags or "PFNMAP" in self.flags
+
+    @property
+    def anonymous(self) -> bool:
+        """Whether it is private memory of ordinary pages, small or transparent huge ones."""
+        return self.backing in _ANONYMOUS and not self.raw and "HUGETLB" not in self.flags
 
     @property
     def hugetlb_order(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mshv_async.host.huge import stand_at_piece
 from mshv_async.host.pte import SWAP
 from mshv_async.sim import Op, do, probe
 
@@ -18,13 +19,20 @@ async def zap_range(mm: Mm, lo: int, hi: int) -> int:
     """Clear the entries of the vpns, flush, and release the pages; return how many were there.
 
     Runs inside a bracket that the caller opened. One step for each piece of the grain, then one
-    for the flush and one for the release.
+    for the flush and one for the release. Leaves that stick out are split first.
     """
     gathered: Runs = []
     zapped = 0
-    for a, b in mm.host.grain.pieces(lo, hi):
-        await do(Op("pte.zap", mm.ptes, a, b))
-        zapped += _clear_entries(mm, a, b, gathered)
+    if not mm.host.large:
+        for a, b in mm.host.grain.pieces(lo, hi):
+            await do(Op("pte.zap", mm.ptes, a, b))
+            zapped += _clear_entries(mm, a, b, gathered)
+    else:
+        at = lo
+        while at < hi:
+            end = await stand_at_piece(mm, "pte.zap", at, lo, hi)
+            zapped += _clear_entries(mm, at, end, gathered)
+            at = end
     if zapped:
         await do(mm.op_flush)
     await release(mm.host, gathered)
