@@ -59,6 +59,8 @@ class Kick:
         vp = self.vps.get(index)
         if vp is None or message.sender != self.world.hv_partition.id:
             return
+        if not vp.vp_partition.pt_ref_count.count:
+            return  # it is being destroyed, and nobody sleeps for the kick any more
         self.handled[index] += 1
         if vp.vp_signaled_count < self.handled[index]:
             handler = self.world.hv_partition.hv.interrupts.handler

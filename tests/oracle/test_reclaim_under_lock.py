@@ -75,13 +75,18 @@ class OwnLock(Sound):
 def test_an_allocation_under_the_region_mutex_is_noted_with_its_place():
     finding = finding_of(DISCARD, ScratchUnderMutex, "invariant:reclaim-under-lock")
     assert finding.title == "invariant:reclaim-under-lock: region_remap_pages (region.mutex)"
-    assert finding.story[0] == "vp0 allocates for scratch and may reclaim, holding region@0x200.mutex"
+    assert (
+        finding.story[0] == "vp0 allocates for scratch and may reclaim, holding region@0x200.mutex"
+    )
     assert len(finding.story) == 3
 
 
 def test_a_lock_is_known_by_the_callback_that_takes_it():
     finding = finding_of(DISCARD, OwnLock, "invariant:reclaim-under-lock")
-    assert finding.title == "invariant:reclaim-under-lock: region_handle_gfn_fault (partition.stats_lock)"
+    assert (
+        finding.title
+        == "invariant:reclaim-under-lock: region_handle_gfn_fault (partition.stats_lock)"
+    )
 
 
 @pytest.mark.parametrize("driver", [Sound, ScratchAtomic, ScratchBefore])
