@@ -9,6 +9,7 @@ from sound_drivers import Sound
 from mshv_async.driver import MshvPartition, current, kzalloc, mmu_interval_set_seq, region_of
 from mshv_async.sim import Mutex, SpinLock
 
+NOTED = "invariant:reclaim-under-lock"
 DISCARD = REGION + vps("write 0x200", "read 0x201") + thread("host", "madvise dontneed 0x200 2")
 
 
@@ -73,7 +74,7 @@ class OwnLock(Sound):
 
 
 def test_an_allocation_under_the_region_mutex_is_noted_with_its_place():
-    finding = finding_of(DISCARD, ScratchUnderMutex, "invariant:reclaim-under-lock")
+    finding = finding_of(DISCARD, ScratchUnderMutex, NOTED)
     assert finding.title == "invariant:reclaim-under-lock: region_remap_pages (region.mutex)"
     assert (
         finding.story[0] == "vp0 allocates for scratch and may reclaim, holding region@0x200.mutex"
@@ -82,7 +83,7 @@ def test_an_allocation_under_the_region_mutex_is_noted_with_its_place():
 
 
 def test_a_lock_is_known_by_the_callback_that_takes_it():
-    finding = finding_of(DISCARD, OwnLock, "invariant:reclaim-under-lock")
+    finding = finding_of(DISCARD, OwnLock, NOTED)
     assert (
         finding.title
         == "invariant:reclaim-under-lock: region_handle_gfn_fault (partition.stats_lock)"
