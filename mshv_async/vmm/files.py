@@ -64,10 +64,10 @@ class Files(Shared):
         self.table = (*self.table[:at], file, *self.table[at + 1 :])
         return FIRST_FD + at
 
-    def get(self, fd: int) -> File | None:
-        """Return the file behind a descriptor."""
-        at = fd - FIRST_FD
-        return self.table[at] if at < len(self.table) else None
+    def get(self, fd: int | None) -> File | None:
+        """Return the file behind a descriptor, if it is an open one."""
+        at = -1 if fd is None else fd - FIRST_FD
+        return self.table[at] if 0 <= at < len(self.table) else None
 
     def fd_of(self, kind: str, index: int | None = None) -> int | None:
         """Return the lowest descriptor of the partition, or of a virtual processor."""

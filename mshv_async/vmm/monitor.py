@@ -73,8 +73,7 @@ class VmmProcess(Process):
         ``process``: another one than the VMM, into which its descriptor is duplicated.
         """
         owner = process or self
-        fd = self.files.fd_of("vp", index)
-        file = self.files.get(fd or 0)
+        file = self.files.get(self.files.fd_of("vp", index))
         assert file is not None, "the processor exists"
         if process is not None:
             process.files.install(file)

@@ -98,7 +98,7 @@ class Process(Shared):
 
     def fget(self, fd: int | None) -> File | None:
         """Return the file behind a descriptor, held until :func:`fput`; None: there is none."""
-        file = None if fd is None else self.files.get(fd)
+        file = self.files.get(fd)
         if file is not None:
             file.count += 1
         return file
@@ -115,7 +115,7 @@ class Process(Shared):
     async def dup(self, kind: str, index: int | None) -> int:
         """Duplicate a descriptor to the lowest free one; -EBADF: there is none."""
         await step("file.dup", self.files, write=True)
-        file = self.files.get(self.files.fd_of(kind, index) or 0)
+        file = self.files.get(self.files.fd_of(kind, index))
         return -EBADF if file is None else self.files.install(file)
 
     async def _close(self, fd: int) -> None:

@@ -86,7 +86,7 @@ class VpThread:
         thread = current()
         if await do(self.op_wait):
             self.fd = self.process.files.fd_of("vp", self.index)
-            file = self.process.files.get(self.fd or 0)
+            file = self.process.files.get(self.fd)
             assert file is not None
             self.guest = self.make_guest(file.object.vp_intercept_msg_page)
             thread.forever = self.guest.source.forever
