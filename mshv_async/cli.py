@@ -128,10 +128,10 @@ def explore(
     json: JsonOpt = False,
 ) -> int:
     """Explore many interleavings of a scenario."""
-    from mshv_async.driver import resolve_driver
     from mshv_async.explore.campaign import explore_sync
     from mshv_async.explore.catalogue import check_strategy
     from mshv_async.explore.checking import ModelChecks
+    from mshv_async.explore.drivers import driver_spec
     from mshv_async.explore.outcome import campaign_outcome
     from mshv_async.explore.saving import output_folder, save_campaign, save_outcome
     from mshv_async.explore.watching import watched
@@ -139,7 +139,7 @@ def explore(
 
     check_strategy(strategy, preemptions=preemptions)
     situation = Scenario.load(scenario)
-    spec = resolve_driver(driver)
+    spec = driver_spec(driver)
     folder = output_folder(out, situation.name)
     with watched(schedules, enabled=sys.stderr.isatty()) as progress:
         campaign = explore_sync(
@@ -164,10 +164,13 @@ def explore(
         seed=seed,
         expected=situation.expected(driver),
         repros=repros,
+        preemptions=preemptions,
     )
     save_outcome(folder, outcome.object())
     text = f"{outcome.report()}\nsaved in {folder}"
     show(outcome.object() if json else text, titles=[bug.title for bug in outcome.findings])
+    if campaign.error is not None:
+        raise campaign.error
     if campaign.interrupted:
         return INTERRUPTED
     return EXPECTED if outcome.as_expected else UNEXPECTED
@@ -239,15 +242,25 @@ def main(args: Sequence[str] | None = None) -> int:
         # Typer answers Ctrl-C with 130 and a closed pipe with 1; what it returns is our status,
         # or None after --help.
         status = app(args=args, prog_name=PROGRAM, standalone_mode=False) or EXPECTED
+    except BrokenPipeError:
+        leave_the_pipe()
+        return UNEXPECTED
     except Exception as error:
         text = user_error(error)
         if text is None:
             raise
         complain(text)
-        return BAD_INPUT
+        return UNEXPECTED if is_defect(error) else BAD_INPUT
     if status == INTERRUPTED:
         complain("interrupted")
     return int(status)
+
+
+def leave_the_pipe() -> None:
+    """Say nothing more to a reader that went away, as `head` does, not even on the way out."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)
 
 
 def user_error(error: Exception) -> str | None:
@@ -262,7 +275,16 @@ def user_error(error: Exception) -> str | None:
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename is not None else ""
         return f"{where}{error.strerror or error}"
+    if is_defect(error):
+        return f"a defect of {PROGRAM}, not of the driver: {error}"
     return str(error) if isinstance(error, _input_errors()) else None
+
+
+def is_defect(error: Exception) -> bool:
+    """Say whether it is a finding that did not replay, so that nobody may believe it."""
+    from mshv_async.explore.results import RuntimeDefect
+
+    return isinstance(error, RuntimeDefect)
 
 
 def _input_errors() -> tuple[type[Exception], ...]:

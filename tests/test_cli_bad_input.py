@@ -32,6 +32,29 @@ class Mine(V6):
     pass
 
 
+class Arity(V6):
+    async def region_interval_invalidate(self, mni):
+        return True
+
+
+class Exits(V6):
+    async def region_interval_invalidate(self, mni, range, cur_seq):
+        raise SystemExit(3)
+
+
+class Calls(V6):
+    async def region_interval_invalidate(self, mni, range, cur_seq):
+        return len(1, 2)
+
+
+class Slips(V6):
+    def helper(self, one):
+        return True
+
+    async def region_interval_invalidate(self, mni, range, cur_seq):
+        return self.helper()
+
+
 class NoDriver:
     pass
 """
@@ -71,6 +94,9 @@ def folder(tmp_path, monkeypatch):
         "syntax.py": "class Mine(\n",
         "raises.py": "raise RuntimeError('first\\nsecond')\n",
         "missing.py": "import no_such_module_at_all\n",
+        "exits.py": "import sys\nsys.exit(0)\n",
+        "discard.toml": SCENARIO
+        + '[[thread]]\nkind = "host"\nprogram = ["madvise dontneed 0x200 1"]\n',
         "damaged.repro.json": '{"schema": "mshv-async.repro/1"',
         "lacking.repro.json": '{"schema": "mshv-async.repro/1", "seed": 1}',
         "no.jsonl": "this is no log\n",
@@ -125,6 +151,26 @@ CASES = {
     "driver file without the class": (
         ["explore", "good.toml", "--driver", "driver.py:Yours"],
         "driver.py has no class Yours",
+    ),
+    "driver file that ends the program": (
+        ["explore", "good.toml", "--driver", "exits.py:Mine"],
+        "exits.py does not import: it ends the program",
+    ),
+    "method of a wrong arity": (
+        ["run", "good.toml", "--driver", "driver.py:Arity"],
+        "driver.py:9: Arity.region_interval_invalidate takes (mni), but is called with (mni, range",
+    ),
+    "method that ends the program": (
+        ["explore", "discard.toml", "--driver", "driver.py:Exits"],
+        "driver.py:15: Exited: SystemExit(3)",
+    ),
+    "method that raises": (
+        ["explore", "discard.toml", "--driver", "driver.py:Calls"],
+        "driver.py:20: TypeError",
+    ),
+    "method that calls another wrongly": (
+        ["explore", "discard.toml", "--driver", "driver.py:Slips"],
+        "driver.py:28: TypeError",
     ),
     "class that is no driver": (
         ["explore", "good.toml", "--driver", "driver.py:NoDriver"],

@@ -15,6 +15,7 @@ import pytest
 
 import mshv_async
 from mshv_async.cli import main
+from mshv_async.driver import DriverError
 from mshv_async.explore import (
     CampaignResult,
     FoundFinding,
@@ -24,6 +25,7 @@ from mshv_async.explore import (
     load_repro,
     save_repro,
 )
+from mshv_async.explore.results import RuntimeDefect
 from mshv_async.log import Finding, NoteRecord, RunHeader, StepRecord, analyze
 
 SCENARIO = """\
@@ -359,3 +361,51 @@ def test_colour_follows_the_terminal_and_no_color(
     monkeypatch.setattr(sys.stdout, "isatty", lambda: isatty)
     main(["run", "good.toml"])
     assert ("\x1b[" in capsys.readouterr().out) is coloured
+
+
+def test_the_bound_of_preemptions_is_part_of_the_outcome(stand_ins, capsys):
+    main(["explore", "good.toml", "--strategy", "dfs", "--preemptions", "2", "--json"])
+    assert printed_json(capsys)["preemptions"] == 2
+
+
+def test_interrupted_and_cut_are_told_to_programs_too(stand_ins, capsys):
+    stand_ins.campaign = campaign(interrupted=True, cut=7)
+    main(["explore", "good.toml", "--json"])
+    data = json.loads(capsys.readouterr().out)
+    assert (data["interrupted"], data["cut"]) == (True, 7)
+
+
+def test_the_summary_names_title_and_file_of_each_finding(stand_ins, capsys):
+    main(["explore", "good.toml", "--out", "out"])
+    lines = capsys.readouterr().out.splitlines()
+    at = lines.index(f"finding 1: {FINDING.title}")
+    assert lines[at + 2] == "  out/1-lost-unlock.repro.json"
+
+
+def test_an_error_late_in_a_campaign_keeps_what_was_found(stand_ins, capsys):
+    stand_ins.campaign = campaign(FOUND, error=DriverError("my.py:3: ZeroDivisionError: x"))
+    assert main(["explore", "good.toml", "--keep-going", "--out", "out"]) == 2
+    out, err = capsys.readouterr()
+    assert FINDING.title in out
+    assert "ended by an error" in out
+    assert err == "mshv-async: my.py:3: ZeroDivisionError: x\n"
+    assert Path("out/1-lost-unlock.repro.json").exists()
+    assert Path("out/outcome.json").exists()
+
+
+def test_a_finding_that_does_not_replay_is_blamed_on_the_program(stand_ins, capsys):
+    stand_ins.campaign = campaign(error=RuntimeDefect("execution 3 found 'x'"))
+    assert main(["explore", "good.toml", "--driver", "fix1"]) == 1
+    said = "mshv-async: a defect of mshv-async, not of the driver: execution 3 found 'x'\n"
+    assert capsys.readouterr().err == said
+
+
+def test_a_folder_used_again_holds_one_campaign_and_what_else_was_there(stand_ins, capsys):
+    stand_ins.campaign = campaign(FOUND, FOUND)
+    main(["explore", "good.toml", "--out", "out"])
+    for name in ("notes.txt", "mine.repro.json", "3-oops.repro.json.bak"):
+        Path("out", name).touch()
+    stand_ins.campaign = campaign()
+    main(["explore", "good.toml", "--out", "out"])
+    left = sorted(path.name for path in Path("out").iterdir())
+    assert left == ["3-oops.repro.json.bak", "mine.repro.json", "notes.txt", "outcome.json"]

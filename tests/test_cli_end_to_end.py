@@ -87,25 +87,67 @@ def test_a_timed_run_is_logged_with_fault_latencies_and_lock_times(tmp_path):
     assert analysis["verdict"]["verdict"] == "clean"
 
 
-def test_ctrl_c_keeps_and_reports_what_was_found_so_far(tmp_path):
-    args = ["explore", "litmus/one-page", "--driver", "fix1", "--schedules", "100000000"]
-    command = [sys.executable, "-m", "mshv_async.cli", *args, "--out", str(tmp_path)]
+def interrupted(args, times, folder, seconds=3):
+    """Run a command in a folder and send it so many ^C, a second apart."""
     with subprocess.Popen(
-        command,
+        [sys.executable, "-m", "mshv_async.cli", *args],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env=ENV,
+        cwd=folder,
         # A shell that runs the tests in the background has the signal ignored, and so would we.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     ) as process:
         try:
-            time.sleep(3)
-            process.send_signal(signal.SIGINT)
+            for _ in range(times):
+                time.sleep(seconds)
+                seconds = 1
+                process.send_signal(signal.SIGINT)
             out, err = process.communicate(timeout=30)
         finally:
             process.kill()
-    assert process.returncode == 130
+    return process.returncode, out, err
+
+
+def test_ctrl_c_keeps_and_reports_what_was_found_so_far(tmp_path):
+    args = ["explore", "litmus/one-page", "--driver", "fix1", "--schedules", "100000000"]
+    status, out, err = interrupted([*args, "--out", str(tmp_path)], 1, tmp_path)
+    assert (status, err) == (130, "mshv-async: interrupted\n")
     assert "interrupted: this is what was found so far" in out
-    assert err.endswith("mshv-async: interrupted\n")
-    assert json.loads((tmp_path / "outcome.json").read_text())["schedules"] > 0
+    outcome = json.loads((tmp_path / "outcome.json").read_text())
+    assert outcome["schedules"] > 0
+    assert outcome["interrupted"] is True
+
+
+SPINNING = """\
+from mshv_async.driver import V6
+
+
+class Spins(V6):
+    async def region_interval_invalidate(self, mni, range, cur_seq):
+        while True:
+            pass
+"""
+
+
+@pytest.mark.parametrize(("command", "times"), [("explore", 2), ("run", 1)])
+def test_ctrl_c_ends_a_driver_that_spins(command, times, tmp_path):
+    (tmp_path / "spins.py").write_text(SPINNING)
+    args = [command, "litmus/one-page", "--driver", "spins.py:Spins"]
+    status, _, err = interrupted(args, times, tmp_path, seconds=2)
+    assert (status, err) == (130, "mshv-async: interrupted\n")
+
+
+def test_a_reader_that_has_seen_enough_ends_the_program_quietly(tmp_path):
+    command = f"{sys.executable} -m mshv_async.cli explore bugs/unmap-during-fault --out out"
+    done = subprocess.run(
+        ["bash", "-c", f"{command} | head -n 1; {command} | true"],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=ENV,
+    )
+    assert done.stdout == "use-after-free: region_hmm_fault_and_lock / region_free (region.mni)\n"
+    assert done.stderr == ""

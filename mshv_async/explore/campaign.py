@@ -14,7 +14,7 @@ from mshv_async.explore.drivers import driver_spec
 from mshv_async.explore.interrupts import interrupts
 from mshv_async.explore.playing import Subject, log_finding, package_version, records
 from mshv_async.explore.repro import Repro, TapeEntry, step_table
-from mshv_async.explore.results import CampaignResult, FoundFinding
+from mshv_async.explore.results import CampaignResult, FoundFinding, RuntimeDefect
 from mshv_async.sim import run_on_stage
 from mshv_async.sim.digest import digest, step_lines
 from mshv_async.sim.lockorder import LockOrder
@@ -32,10 +32,6 @@ if TYPE_CHECKING:
     from mshv_async.sim.strategies import Strategy
 
 PROGRESS_EVERY = 64
-
-
-class RuntimeDefect(Exception):
-    """A finding did not replay to the same execution: the runtime, not the driver, is wrong."""
 
 
 @dataclass

@@ -77,7 +77,8 @@ def _check_call(
     except TypeError:
         file = spec.name.rpartition(":")[0]
         line = method.__code__.co_firstlineno
+        takes = ", ".join(list(inspect.signature(method).parameters)[1:])
         raise DriverError(
-            f"{file}:{line}: {method.__qualname__}{inspect.signature(method)} does not take what "
-            f"it is called with: {calls}"
+            f"{file}:{line}: {method.__qualname__} takes ({takes}), but is called with "
+            f"({', '.join([*names[1:], *named])})"
         ) from None

@@ -94,7 +94,7 @@ class Outcome(msgspec.Struct, frozen=True):
 class RunOutcome(msgspec.Struct, frozen=True, kw_only=True):
     """What one run came to; `log` is the absolute path of its log, null if none was kept.
 
-    `run` is the run itself and no part of the JSON.
+    `cut`: it was ended at a bound. `run` is the run itself and no part of the JSON.
     """
 
     scenario: str
@@ -108,6 +108,7 @@ class RunOutcome(msgspec.Struct, frozen=True, kw_only=True):
     expected: list[str]
     as_expected: bool
     log: str | None
+    cut: bool
     run: RunResult
 
     @property
@@ -220,6 +221,7 @@ def run_outcome(
         expected=list(expected),
         as_expected=as_expected(expected, [run.verdict]) and not run.cut,
         log=None if log is None else str(log.absolute()),
+        cut=run.cut,
         run=run,
     )
 

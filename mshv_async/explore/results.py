@@ -15,6 +15,10 @@ CLEAN = "clean"
 Progress: TypeAlias = Callable[[int, int, int], None]
 
 
+class RuntimeDefect(Exception):
+    """A finding did not replay to the same execution: the runtime, not the driver, is wrong."""
+
+
 @dataclass(frozen=True, slots=True)
 class RunResult:
     """One execution. `records` are its steps and notes in order, empty if they were not kept.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from datetime import UTC, datetime
 from itertools import count
@@ -17,16 +18,22 @@ if TYPE_CHECKING:
 
 RUNS_DIR = "mshv-async-runs"
 
+_OF_A_CAMPAIGN = re.compile(r"outcome\.json|[1-9][0-9]*-[a-z][a-z:-]*\.repro\.json")
+
 
 def output_folder(out: Path | None, scenario: str) -> Path:
     """Return a folder that exists and takes files: `out`, else a new dated one under RUNS_DIR.
 
     Called before a campaign begins, so that hours of search do not end in "permission denied".
-    Raises OSError.
+    What an earlier campaign left in `out` is removed: its outcome and its numbered repro files,
+    nothing else. Raises OSError.
     """
     folder = out if out is not None else _dated(Path(RUNS_DIR), scenario)
     folder.mkdir(parents=True, exist_ok=True)
     check_takes_files(folder)
+    for path in folder.iterdir():
+        if _OF_A_CAMPAIGN.fullmatch(path.name) and path.is_file():
+            path.unlink()
     return folder
 
 

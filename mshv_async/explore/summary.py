@@ -39,6 +39,8 @@ def coverage_lines(outcome: Outcome) -> list[str]:
     if campaign.states is not None:
         amount += f", {campaign.states:,} distinct states"
     what = f"{outcome.scenario}  driver {outcome.driver}  strategy {outcome.strategy}"
+    if outcome.preemptions is not None:
+        what += f"  at most {_count(outcome.preemptions, 'preemption')}"
     lines = [f"{what}  seed {outcome.seed}", amount]
     if outcome.exhausted:
         lines.append("exhausted: every schedule of this scope was run")
@@ -50,13 +52,23 @@ def coverage_lines(outcome: Outcome) -> list[str]:
             lines.append("model: footprint, race and state-key checks are silent")
     if campaign.interrupted:
         lines.append("interrupted: this is what was found so far")
+    if campaign.error is not None:
+        lines.append("ended by an error: this is what was found so far")
     lines += [f"warning: {site} ({_times(times)})" for site, times in outcome.warnings.items()]
     lines += [f"predicted: {text}" for text in outcome.predicted]
+    lines += _finding_lines(outcome)
+    lines.append(f"outcome: {outcome.outcome}, {expectation(outcome)}")
+    return lines
+
+
+def _finding_lines(outcome: Outcome) -> list[str]:
+    lines = []
     for number, bug in enumerate(outcome.findings, 1):
         seen = f"first in schedule {bug.first_schedule:,}, seen {_times(bug.count)}"
         size = f"{_count(bug.steps, 'step')}, {_count(bug.preemptions, 'preemption')}"
-        lines.append(f"finding {number}: {bug.verdict}, {seen}, {size}")
-    lines.append(f"outcome: {outcome.outcome}, {expectation(outcome)}")
+        lines += [f"finding {number}: {bug.title}", f"  {seen}, {size}"]
+        if bug.repro:
+            lines.append(f"  {shown_path(bug.repro)}")
     return lines
 
 
@@ -69,10 +81,14 @@ def expectation(outcome: Outcome | RunOutcome) -> str:
 
 def replay_command(path: str, repro: Repro) -> str:
     """Return the command line that replays the repro at `path`, which is made relative."""
-    file, here = Path(path), Path.cwd()
-    shown = file.relative_to(here) if file.is_relative_to(here) else file
     trust = " --trust" if repro.driver_source is not None else ""
-    return f"mshv-async replay {shlex.quote(str(shown))}{trust}"
+    return f"mshv-async replay {shlex.quote(shown_path(path))}{trust}"
+
+
+def shown_path(path: str) -> str:
+    """Return a path relative to the current folder if it lies below."""
+    file, here = Path(path), Path.cwd()
+    return str(file.relative_to(here) if file.is_relative_to(here) else file)
 
 
 def run_text(outcome: RunOutcome, run: RunResult) -> str:

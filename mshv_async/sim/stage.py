@@ -24,6 +24,10 @@ class Exited(Exception):
     """Modelled code tried to end the program (``sys.exit``)."""
 
 
+class _Interrupted(Exception):
+    """Stands for a KeyboardInterrupt, which would tear the loop itself down."""
+
+
 class _Seat:
     """One task that runs the bodies of simulated threads, one after the other."""
 
@@ -132,10 +136,8 @@ class Stage:
             runtime.crashed(thread, error)
         except SystemExit as error:  # a user's driver must not end the program without a word
             runtime.crashed(thread, Exited(repr(error)).with_traceback(error.__traceback__))
-        except KeyboardInterrupt:  # it came while modelled code ran, and nothing of it may go on
-            runtime.cut = "interrupted"
-            runtime.finish(None)
-            raise
+        except KeyboardInterrupt:  # it came while modelled code ran: end that in good order
+            runtime.crashed(thread, _Interrupted())
         self._vacate(seat)
         try:
             runtime.thread_finished(thread)
@@ -171,4 +173,7 @@ def run_on_stage(act: Callable[[Stage], Awaitable[Any]], *, realtime: bool = Fal
     ``realtime``: on the stock asyncio loop instead.
     """
     options = {} if realtime else {"loop_factory": sim_loop_factory}
-    return anyio.run(on_stage, act, backend_options=options)
+    try:
+        return anyio.run(on_stage, act, backend_options=options)
+    except _Interrupted:
+        raise KeyboardInterrupt from None

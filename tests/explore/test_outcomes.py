@@ -67,6 +67,9 @@ def test_explore_json_has_exactly_the_fixed_keys():
         "predicted",
         "warnings",
         "findings",
+        "preemptions",
+        "cut",
+        "interrupted",
     ]
     assert list(data["findings"][0]) == [
         "verdict",
@@ -93,6 +96,7 @@ def test_run_and_replay_json_have_exactly_the_fixed_keys():
         "expected",
         "as_expected",
         "log",
+        "cut",
     ]
     run = run_outcome(
         run_result(), scenario="s", driver="v6", seed=1, expected=["clean"], log=Path("x.jsonl")

@@ -1,0 +1,70 @@
+"""However a campaign ends, what it had found by then is not lost, and not believed unchecked."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from mshv_async.driver import V6, DriverSpec
+from mshv_async.explore.campaign import Campaign, Stop, explore_sync
+from mshv_async.explore.results import RuntimeDefect
+from mshv_async.scenario import Scenario
+from mshv_async.sim.strategies import Fifo
+
+if TYPE_CHECKING:
+    from mshv_async.sim import Runtime, Stage, Tape
+
+UNMAP = Scenario.load("bugs/unmap-during-fault")
+
+
+def test_a_finding_that_does_not_replay_is_no_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def replay_otherwise(self: Campaign, stage: Stage, tape: Tape) -> Runtime:
+        return await self.subject.play(stage, Fifo(), seed=self.seed, keep=True)
+
+    monkeypatch.setattr(Campaign, "_replay", replay_otherwise)
+    campaign = explore_sync(UNMAP, "v6", schedules=200)
+    assert isinstance(campaign.error, RuntimeDefect)
+    assert "use-after-free" in str(campaign.error)
+    assert "replays to 'clean'" in str(campaign.error)
+    assert list(campaign.findings) == []
+
+
+def test_an_error_in_a_later_execution_keeps_the_findings_before_it() -> None:
+    class Tires(V6):
+        async def partition_destroy_region(self, region: Any) -> None:
+            if campaigns[-1] > 30:
+                raise ZeroDivisionError
+            await super().partition_destroy_region(region)
+
+    campaigns = [0]
+    campaign = explore_sync(
+        UNMAP,
+        DriverSpec("Tires", Tires, "v6"),
+        schedules=200,
+        keep_going=True,
+        progress=lambda done, *_: campaigns.append(done),
+    )
+    assert isinstance(campaign.error, ZeroDivisionError)
+    assert campaign.schedules > 30
+    assert "use-after-free" in {found.finding.verdict for found in campaign.findings}
+
+
+def test_an_error_in_the_first_execution_is_the_callers() -> None:
+    class Breaks(V6):
+        async def handle_gpa_intercept(self, vp: Any) -> Any:
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        explore_sync(UNMAP, DriverSpec("Breaks", Breaks, "v6"), schedules=5)
+
+
+def test_another_thread_can_stop_a_campaign() -> None:
+    stop = Stop()
+    timer = threading.Timer(0.3, stop)
+    timer.start()
+    campaign = explore_sync(UNMAP, "fix1", schedules=10_000_000, stop=stop)
+    timer.join()
+    assert campaign.interrupted
+    assert campaign.schedules > 0
