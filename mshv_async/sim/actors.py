@@ -151,3 +151,4 @@ async def sleep_ns(ns: int) -> None:
     thread = current()
     thread.rt.arm_timer(thread, ns)
     await do(_SLEEP)
+    thread.timer_fired = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from mshv_async.sim.current import current
@@ -14,6 +15,8 @@ from mshv_async.sim.thread import Thread, do
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+_tid = attrgetter("tid")
 
 
 class RwSem(Shared):
@@ -55,6 +58,10 @@ class RwSem(Shared):
     def _write_holders(self) -> Sequence[Thread]:
         return (self.writer,) if self.writer is not None else tuple(self.readers)
 
+    def _admit(self, thread: Thread) -> None:
+        """Count a reader; in no order, so that states do not differ by who came first."""
+        self.readers = sorted((*self.readers, thread), key=_tid)
+
     def _queued_readers(self, thread: Thread) -> tuple[Thread, ...]:
         """Return the readers that cannot go on now, whoever made it so."""
         return tuple(
@@ -89,7 +96,7 @@ class RwSem(Shared):
         self._leave_queue(thread)
         if not got:
             return -errno.EINTR
-        self.readers = [*self.readers, thread]
+        self._admit(thread)
         acquired(thread, self)
         return 0
 
@@ -107,7 +114,7 @@ class RwSem(Shared):
         await do(Op("rwsem.read_trylock", self))
         if self.writer is not None or (self.queue and not self.barging):
             return False
-        self.readers = [*self.readers, thread]
+        self._admit(thread)
         acquired(thread, self, tried=True)
         return True
 
@@ -176,4 +183,4 @@ class RwSem(Shared):
             oops(f"{self.name} downgraded by {thread.name}, which does not hold it", self)
         self._let_batch_through(thread)
         self.writer = None
-        self.readers = [*self.readers, thread]
+        self._admit(thread)

@@ -51,6 +51,7 @@ class WaitQueue(Shared):
                 return 0 if cond() else -errno.EINTR
             if not thread.woken:  # let go because the queue was freed: meet that
                 self.waiters = [t for t in self.waiters if t is not thread]
+            thread.woken = False
 
     def wake_up(self) -> None:
         """Wake the sleeper that came first."""
