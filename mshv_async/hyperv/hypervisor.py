@@ -182,13 +182,20 @@ class Hypervisor(Shared):
         """Drop a deleted partition."""
         self.partitions = tuple(p for p in self.partitions if p is not partition)
 
-    def inaccessible(self, lo: int, hi: int) -> int:
-        """Return how many host pages from ``lo`` no partition can access, up to ``hi``."""
-        for partition in self.partitions:
-            for first, end, entry in partition.slat.runs(0, 1 << 52):
-                if entry.rights and entry.pfn < hi and entry.pfn + end - first > lo:
-                    hi = max(lo, entry.pfn)
-        return hi - lo
+    def accessible_frames(self) -> list[tuple[int, int]]:
+        """Return the host pages that some partition can access, as separate runs in order."""
+        found: list[tuple[int, int]] = []
+        for lo, hi in sorted(
+            (entry.pfn, entry.pfn + end - first)
+            for partition in self.partitions
+            for first, end, entry in partition.slat.runs(0, 1 << 52)
+            if entry.rights
+        ):
+            if found and lo <= found[-1][1]:
+                found[-1] = (found[-1][0], max(hi, found[-1][1]))
+            else:
+                found.append((lo, hi))
+        return found
 
     # -- set-up, without steps -------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from typing import TYPE_CHECKING
 
 from mshv_async.hyperv.codes import DEPOSIT_BATCH, WITHDRAW_BATCH, HvStatus
@@ -55,8 +56,14 @@ def _accept(
     """Take elements of the list into the pool; return which, and why no more."""
     taken: list[PageRun] = []
     status = HvStatus.SUCCESS
+    reachable = hv.accessible_frames()
     for _, count, pfn in request.sources(first, end):
-        usable = hv.inaccessible(pfn, pfn + partition.undeposited(pfn, pfn + count))
+        usable = partition.undeposited(pfn, pfn + count)
+        at = bisect_right(reachable, (pfn, pfn))
+        if at and reachable[at - 1][1] > pfn:
+            usable = 0
+        elif at < len(reachable):
+            usable = min(usable, reachable[at][0] - pfn)
         if usable:
             partition.pool.add_frames(pfn, pfn + usable)
             taken.append(PageRun(usable, pfn))
