@@ -11,6 +11,10 @@ HV_HYP_PAGE_SIZE: Final = 1 << HV_HYP_PAGE_SHIFT
 HV_LARGE_PAGE_SHIFT: Final = 9
 """From 4 KiB pages to 2 MiB pages."""
 
+PMD_ORDER: Final = 9
+PUD_ORDER: Final = 18
+"""Folio orders of 2 MiB and 1 GiB."""
+
 MSHV_MAP_FAULT_IN_PAGES: Final = 512
 """Pages that one intercept faults in at most."""
 
@@ -24,6 +28,16 @@ HV_MAP_GPA_DEPOSIT_PAGES: Final = 256
 HV_INIT_PARTITION_DEPOSIT_PAGES: Final = 208
 HV_CREATE_VP_DEPOSIT_PAGES: Final = 90
 
+HV_CONTIGUOUS_DEPOSIT_PAGES: Final = 8
+
+MAP_NO_DEPOSIT: Final = 1 << 32
+"""Map without depositing: on a shortage say which (``needs_memory``). A flag of the driver's own,
+above the 32 that a hypercall has; no version knows it, patches use it."""
+
+NEEDS_MEMORY: Final = 4096
+"""A result of -(4096 + status) is no errno: the call stopped for want of memory."""
+
+POINTER_BYTES: Final = 8
 TASK_SIZE: Final = 1 << 47
 """End of the user's address space, bytes."""
 

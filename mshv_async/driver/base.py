@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mshv_async.driver.abi import POINTER_BYTES
 from mshv_async.driver.structures import MshvMemRegion, MshvPartition, MshvRoot, MshvVp
 from mshv_async.host import unpin_user_pages
 from mshv_async.hyperv import SchedulerType
-from mshv_async.sim import kfree, kzalloc
+from mshv_async.sim import kfree, kzalloc, probe
 
 if TYPE_CHECKING:
     from mshv_async.host import HostMemory, Mm
@@ -56,4 +57,6 @@ class DriverBase:
 
     async def region_free(self, region: MshvMemRegion) -> None:
         """Free the region object, with all that is embedded in it (``vfree``)."""
+        nbytes = region.nr_pages * POINTER_BYTES
         await kfree(region)
+        probe("driver.free", region, nbytes, "region")

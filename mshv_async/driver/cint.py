@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+U32_MAX: Final = (1 << 32) - 1
 U64_MAX: Final = (1 << 64) - 1
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from errno import EBUSY, ENODEV, ENOMEM
 from typing import TYPE_CHECKING
 
-from mshv_async.driver.abi import HV_HYP_PAGE_SIZE, MSHV_MAP_FAULT_IN_PAGES
+from mshv_async.driver.abi import HV_HYP_PAGE_SIZE, MSHV_MAP_FAULT_IN_PAGES, POINTER_BYTES
 from mshv_async.driver.cint import align_down, u64_sub
 from mshv_async.driver.region import RegionObjects
 from mshv_async.driver.structures import Page
@@ -20,7 +20,7 @@ from mshv_async.host import (
     mmu_interval_read_begin,
     mmu_interval_read_retry,
 )
-from mshv_async.sim import cond_resched, oops, warn
+from mshv_async.sim import cond_resched, current, oops, probe, warn
 
 if TYPE_CHECKING:
     from mshv_async.driver.structures import MshvMemRegion, MshvVp
@@ -56,9 +56,17 @@ class FaultPath(RegionObjects):
             return False
         page_offset, page_count = self.fault_window(region, gfn)
         ret = await self.region_range_fault(region, page_offset, page_count)
+        return self.gfn_fault_served(ret)
+
+    def gfn_fault_served(self, ret: int) -> bool:
+        """Say whether a fault with that result was served; a failure is warned about."""
         if ret:
-            warn("region_handle_gfn_fault: GPA intercept failed")
+            self.gfn_fault_warning()
         return ret == 0
+
+    def gfn_fault_warning(self) -> None:
+        """Warn of a failed fault, once; the VMM can bring it about (C22)."""
+        warn("region_handle_gfn_fault: GPA intercept failed")
 
     def fault_window(self, region: MshvMemRegion, gfn: int) -> tuple[int, int]:
         """Return offset and count of the pages to fault in, aligned to the region (B03)."""
@@ -74,27 +82,41 @@ class FaultPath(RegionObjects):
         """
         if not self.mmu_notifier:
             return -ENODEV
-        if not await self.host_mem.might_alloc(1, "fault.pfns"):
+        hmm_range = await self.region_fault_alloc(region, page_offset, page_count)
+        if hmm_range is None:
             return -ENOMEM
+        while True:
+            ret = await self.region_hmm_fault_and_lock(region, hmm_range)
+            if ret != -EBUSY:
+                break
+        if not ret:
+            self.region_record_pages(region, page_offset, hmm_range.hmm_pfns)
+            ret = await self.region_remap_pages(
+                region, region.hv_map_flags, page_offset, page_count
+            )
+            await region.mutex.unlock()
+        await self.region_fault_free(hmm_range)
+        return ret
+
+    async def region_fault_alloc(
+        self, region: MshvMemRegion, page_offset: int, page_count: int
+    ) -> HmmRange | None:
+        """Allocate the array for a span's pages and make the request; None: no memory."""
+        if not await self.host_mem.might_alloc(1, "fault.pfns"):
+            return None
+        probe("driver.alloc", current(), page_count * POINTER_BYTES, "fault.pfns")
         start = region.start_uaddr + page_offset * HV_HYP_PAGE_SIZE
-        hmm_range = HmmRange(
+        return HmmRange(
             notifier=region.mni,
             start=start,
             end=start + page_count * HV_HYP_PAGE_SIZE,
             hmm_pfns=HmmPfns(page_count),
             default_flags=HMM_PFN_REQ_FAULT | HMM_PFN_REQ_WRITE,
         )
-        while True:
-            ret = await self.region_hmm_fault_and_lock(region, hmm_range)
-            if ret != -EBUSY:
-                break
-        if ret:
-            return ret
 
-        self.region_record_pages(region, page_offset, hmm_range.hmm_pfns)
-        ret = await self.region_remap_pages(region, region.hv_map_flags, page_offset, page_count)
-        await region.mutex.unlock()
-        return ret
+    async def region_fault_free(self, range: HmmRange) -> None:
+        """Free the array of a request."""
+        probe("driver.free", current(), range.hmm_pfns.count * POINTER_BYTES, "fault.pfns")
 
     async def region_hmm_fault_and_lock(self, region: MshvMemRegion, range: HmmRange) -> int:
         """Fill ``range`` and return 0 with the region mutex held and the result still true.

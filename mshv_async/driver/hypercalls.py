@@ -16,9 +16,10 @@ from mshv_async.driver.abi import (
     HV_MAP_GPA_DEPOSIT_PAGES,
     HV_UNMAP_GPA_BATCH_SIZE,
     HV_WITHDRAW_BATCH_SIZE,
+    POINTER_BYTES,
 )
 from mshv_async.driver.base import DriverBase
-from mshv_async.driver.cint import pmd_aligned
+from mshv_async.driver.cint import U32_MAX, pmd_aligned
 from mshv_async.hyperv import (
     MAP_LARGE_PAGE,
     MAP_NO_ACCESS,
@@ -32,7 +33,7 @@ from mshv_async.hyperv import (
     PageRun,
     status_to_errno,
 )
-from mshv_async.sim import irq_restore, irq_save
+from mshv_async.sim import current, irq_restore, irq_save, probe
 
 if TYPE_CHECKING:
     from mshv_async.driver.structures import Page
@@ -51,13 +52,21 @@ class PageWindow:
     def pfn_list(self, first: int, count: int, large_shift: int) -> tuple[PageRun, ...]:
         """Return the source list of ``count`` reps from rep ``first``, as runs."""
         if large_shift:
-            return tuple(PageRun(1, self._pfn((first + i) << large_shift)) for i in range(count))
+            return self._large_list(first, count, large_shift)
         lo = self.offset + first
         return tuple(PageRun(hi - at, page.pfn) for at, hi, page in self.pages.runs(lo, lo + count))
 
-    def _pfn(self, index: int) -> int:
-        page = self.pages.get(self.offset + index)
-        return 0 if page is None else page.pfn
+    def _large_list(self, first: int, count: int, shift: int) -> tuple[PageRun, ...]:
+        """Take the page at the start of each large one; the rest of it is not looked at."""
+        found: list[PageRun] = []
+        for index in range(first, first + count):
+            page = self.pages.get(self.offset + (index << shift))
+            pfn = 0 if page is None else page.pfn
+            if found and found[-1].pfn + (found[-1].length << shift) == pfn:
+                found[-1] = PageRun(found[-1].length + 1, found[-1].pfn)
+            else:
+                found.append(PageRun(1, pfn))
+        return tuple(found)
 
 
 class HypercallHelpers(DriverBase):
@@ -95,8 +104,8 @@ class HypercallHelpers(DriverBase):
     async def hv_call_map_mmio_pages(
         self, partition_id: int, gfn: int, mmio_spa: int, numpages: int
     ) -> int:
-        """Map device memory from host page ``mmio_spa``, uncached; -EINVAL if RAM is among it."""
-        if mmio_spa < self.host_mem.pages:
+        """Map consecutive host pages from ``mmio_spa``, uncached; -EINVAL if that is RAM."""
+        if mmio_spa < self.host_mem.pages or self.host_mem.folio(mmio_spa).order:
             return -EINVAL
         flags = MAP_READABLE | MAP_WRITABLE | MAP_NOT_CACHED
         return await self.hv_do_map_gpa_hcall(partition_id, gfn, numpages, flags, None, mmio_spa)
@@ -110,18 +119,31 @@ class HypercallHelpers(DriverBase):
         pages: PageWindow | None,
         mmio_spa: int,
     ) -> int:
-        """Map, and on failure unmap what the batches before the failing one did.
-
-        Kept as it was: in large mode the rollback passes 2 MiB units where 4 KiB pages are
-        expected, and is refused (bugs.md E01).
-        """
-        ret, done = await self.hv_map_gpa_batches(
+        """Map, and on failure undo what is counted as done."""
+        ret, done, _ = await self.hv_map_gpa_batches(
             partition_id, gfn, page_struct_count, flags, pages, mmio_spa
         )
         if ret and done:
-            unmap_flags = UNMAP_LARGE_PAGE if flags & MAP_LARGE_PAGE else 0
-            await self.hv_call_unmap_gpa_pages(partition_id, gfn, done, unmap_flags)
+            await self.hv_map_gpa_rollback(partition_id, gfn, done, flags, ret)
         return ret
+
+    async def hv_map_gpa_rollback(
+        self, partition_id: int, gfn: int, done: int, flags: int, ret: int
+    ) -> None:
+        """Unmap the ``done`` elements of a map that failed with ``ret``."""
+        del ret
+        unmap_flags = UNMAP_LARGE_PAGE if flags & MAP_LARGE_PAGE else 0
+        count = self.hv_rollback_pages(done, flags)
+        await self.hv_call_unmap_gpa_pages(partition_id, gfn, count, unmap_flags)
+
+    def hv_rollback_pages(self, done: int, flags: int) -> int:
+        """Return the count that the rollback passes on for ``done`` elements.
+
+        In large mode it are 2 MiB units where 4 KiB pages are expected, and the call is refused
+        (bugs.md E01).
+        """
+        del flags
+        return done
 
     async def hv_map_gpa_batches(
         self,
@@ -131,20 +153,17 @@ class HypercallHelpers(DriverBase):
         flags: int,
         pages: PageWindow | None,
         mmio_spa: int,
-    ) -> tuple[int, int]:
-        """Run the batches; return 0 or an errno, and the reps counted as done.
-
-        A batch that fails is not counted at all, whatever it completed (bugs.md E03).
-        """
+    ) -> tuple[int, int, int]:
+        """Run the batches; return 0 or an errno, the elements counted as done, and those done."""
         page_count = page_struct_count
         large_shift = 0
         ret = 0
-        done = 0
+        done = completed = 0
         if page_count == 0 or (pages is not None and mmio_spa):
-            return -EINVAL, 0
+            return -EINVAL, 0, 0
         if flags & MAP_LARGE_PAGE:
             if not pmd_aligned(page_count):
-                return -EINVAL, 0
+                return -EINVAL, 0, 0
             large_shift = HV_LARGE_PAGE_SHIFT
             page_count >>= large_shift
 
@@ -162,20 +181,32 @@ class HypercallHelpers(DriverBase):
                 partition_id,
                 rep_count,
                 gfn=gfn + (done << large_shift),
-                flags=flags,
+                flags=flags & U32_MAX,
                 pfns=source,
             )
             irq_restore()
 
-            if result.status is HvStatus.INSUFFICIENT_MEMORY:
-                ret = await self.hv_call_deposit_pages(partition_id, HV_MAP_GPA_DEPOSIT_PAGES)
-                if ret:
-                    break
-            elif result.status is not HvStatus.SUCCESS:
-                ret = status_to_errno(result.status)
+            completed = done + result.done
+            if result.status is HvStatus.SUCCESS:
+                done = completed
+                continue
+            counted, ret = await self.hv_map_gpa_failed(partition_id, flags, result)
+            done += counted
+            if ret:
                 break
-            done += result.done
-        return ret, done
+        return ret, done, completed
+
+    async def hv_map_gpa_failed(
+        self, partition_id: int, flags: int, result: HvResult
+    ) -> tuple[int, int]:
+        """Deposit if a batch stopped for want of memory; return elements to count, and an errno.
+
+        A batch that fails for good is not counted at all, whatever it completed (bugs.md E03).
+        """
+        if not self.hv_result_needs_memory(result.status):
+            return 0, status_to_errno(result.status)
+        ret = await self.hv_deposit_for_map(partition_id, flags, result.status)
+        return (0 if ret else result.done), ret
 
     async def hv_call_unmap_gpa_pages(
         self, partition_id: int, gfn: int, page_count_4k: int, flags: int
@@ -208,6 +239,27 @@ class HypercallHelpers(DriverBase):
             done += result.done
         return 0
 
+    # -- memory for the hypervisor ---------------------------------------------------------
+
+    def hv_result_needs_memory(self, status: HvStatus) -> bool:
+        """Say whether a deposit would help; the other three memory statuses are plain errors."""
+        return status is HvStatus.INSUFFICIENT_MEMORY
+
+    async def hv_deposit_for_map(self, partition_id: int, flags: int, status: HvStatus) -> int:
+        """Deposit for a map that ran short; the thread may hold the region mutex (C23, A09)."""
+        del flags
+        return await self.hv_call_deposit_pages(*self.hv_map_deposit(partition_id, status))
+
+    def hv_map_deposit(self, partition_id: int, status: HvStatus) -> tuple[int, int]:
+        """Return the partition and the pages of a map's deposit: 256, whatever is short (E05)."""
+        del status
+        return partition_id, HV_MAP_GPA_DEPOSIT_PAGES
+
+    async def hv_deposit_memory(self, partition_id: int, status: HvStatus) -> int:
+        """Deposit for a call other than a map that ran short: one page."""
+        del status
+        return await self.hv_call_deposit_pages(partition_id, 1)
+
     async def hv_call_deposit_pages(self, partition_id: int, num_pages: int) -> int:
         """Allocate ``num_pages`` pages (this may sleep and reclaim) and give them to the pool.
 
@@ -220,6 +272,7 @@ class HypercallHelpers(DriverBase):
         runs = await self.host_mem.alloc_pages(num_pages, "deposit")
         if runs is None:
             return -ENOMEM
+        probe("driver.alloc", current(), num_pages * POINTER_BYTES, "deposit")
         irq_save()
         result = await self.hv_do_rep_hypercall(
             HvCall.DEPOSIT,
@@ -228,6 +281,7 @@ class HypercallHelpers(DriverBase):
             pfns=tuple(PageRun(hi - lo, lo) for lo, hi in runs),
         )
         irq_restore()
+        probe("driver.free", current(), num_pages * POINTER_BYTES, "deposit")
         if result.status is not HvStatus.SUCCESS:
             for lo, hi in runs:
                 self.host_mem.put_page(lo, hi - lo)

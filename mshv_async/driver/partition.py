@@ -73,9 +73,9 @@ class PartitionIoctls(RunVp):
         """Create an uninitialised partition for the current process; 0 and it, or an errno."""
         while True:
             result = await self.hv_call(HvCall.CREATE_PARTITION, self.hv.root.id)
-            if result.status is not HvStatus.INSUFFICIENT_MEMORY:
+            if not self.hv_result_needs_memory(result.status):
                 break
-            ret = await self.hv_call_deposit_pages(self.hv.root.id, 1)
+            ret = await self.hv_deposit_memory(self.hv.root.id, result.status)
             if ret:
                 return ret, None
         if result.status is not HvStatus.SUCCESS:
@@ -155,12 +155,12 @@ class PartitionIoctls(RunVp):
         return vp
 
     async def hv_call_depositing(self, code: HvCall, partition_id: int, vp_index: int = 0) -> int:
-        """Issue a call, depositing one page each time that it runs short; 0 or an errno."""
+        """Issue a call, depositing each time that it runs short; 0 or an errno."""
         while True:
             result = await self.hv_call(code, partition_id, vp_index)
-            if result.status is not HvStatus.INSUFFICIENT_MEMORY:
+            if not self.hv_result_needs_memory(result.status):
                 return status_to_errno(result.status)
-            ret = await self.hv_call_deposit_pages(partition_id, 1)
+            ret = await self.hv_deposit_memory(partition_id, result.status)
             if ret:
                 return ret
 
@@ -195,27 +195,43 @@ class PartitionIoctls(RunVp):
         Regions go after FINALIZE: a notifier that fires in between finds a partition that takes
         no mapping any more (spec.md 4.6).
         """
+        await self.destroy_vps(partition)
+        await self.finalize_partition(partition)
+        await self.unpublish_partition(partition)
+        await self.destroy_regions(partition)
+        await self.hv_call_withdraw_memory(partition.pt_id)
+        await self.hv_call(HvCall.DELETE, partition.pt_id)
+        await kfree(partition)
+
+    async def destroy_vps(self, partition: MshvPartition) -> None:
+        """Stop the VPs, wait for signals that are under way (root scheduler), free them."""
+        if not partition.pt_initialized:
+            return
+        if self.scheduler is SchedulerType.ROOT:
+            for vp in partition.pt_vp_array.values():
+                await self.drain_vp(vp)
+        for index in partition.pt_vp_array:
+            vp_gone = partition.pt_vp_array.pop(index)
+            assert vp_gone is not None
+            await kfree(vp_gone)
+
+    async def finalize_partition(self, partition: MshvPartition) -> None:
+        """Let the hypervisor forget the partition's processors and mappings."""
         if partition.pt_initialized:
-            if self.scheduler is SchedulerType.ROOT:
-                for vp in partition.pt_vp_array.values():
-                    await self.drain_vp(vp)
-            for index in partition.pt_vp_array:
-                vp_gone = partition.pt_vp_array.pop(index)
-                assert vp_gone is not None
-                await kfree(vp_gone)
             await self.hv_call(HvCall.FINALIZE, partition.pt_id)
+
+    async def unpublish_partition(self, partition: MshvPartition) -> None:
+        """Take the partition out of the interrupt handler's sight; waits for its readers."""
         await step("partition.unpublish", self.mshv_root.pt_htable, write=True)
         self.mshv_root.pt_htable.pop(partition.pt_id)
         await self.mshv_root.rcu.synchronize()
 
+    async def destroy_regions(self, partition: MshvPartition) -> None:
+        """Destroy all regions, the newest first."""
         region = partition.pt_mem_regions.first
         while region is not None:
             await self.partition_destroy_region(region)
             region = partition.pt_mem_regions.first
-
-        await self.hv_call_withdraw_memory(partition.pt_id)
-        await self.hv_call(HvCall.DELETE, partition.pt_id)
-        await kfree(partition)
 
     async def drain_vp(self, vp: MshvVp) -> None:
         """Stop the VP's dispatch and wait until every signal for it has arrived."""

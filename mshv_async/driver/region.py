@@ -9,6 +9,7 @@ from mshv_async.driver.abi import (
     HV_HYP_PAGE_SHIFT,
     MSHV_SET_MEM_EXECUTABLE,
     MSHV_SET_MEM_WRITABLE,
+    POINTER_BYTES,
     MshvUserMemRegion,
 )
 from mshv_async.driver.cint import u64_add, u64_shl, u64_sub
@@ -22,7 +23,7 @@ from mshv_async.hyperv import (
     MAP_WRITABLE,
     Access,
 )
-from mshv_async.sim import step
+from mshv_async.sim import probe, step
 
 if TYPE_CHECKING:
     from mshv_async.driver.structures import MshvMemRegion, MshvPartition
@@ -147,6 +148,7 @@ def access_permitted(region: MshvMemRegion, access: Access) -> bool:
 def fill_region(region: MshvMemRegion, mem: MshvUserMemRegion) -> None:
     """Set what the ioctl's argument says of a region: place, size, rights."""
     region.nr_pages = mem.size >> HV_HYP_PAGE_SHIFT
+    probe("driver.alloc", region, region.nr_pages * POINTER_BYTES, "region")
     region.start_gfn = mem.guest_pfn
     region.start_uaddr = mem.userspace_addr
     region.hv_map_flags = MAP_READABLE | MAP_ADJUSTABLE

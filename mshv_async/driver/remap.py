@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 UNMAP_CHUNK_PAGES = 512
 
 
-def next_recorded(region: MshvMemRegion, offset: int) -> int | None:
-    """Return the offset of the first recorded page from ``offset`` on; None: there is none.
+def next_recorded(region: MshvMemRegion, offset: int, end: int) -> int | None:
+    """Return the offset of the first recorded page in ``[offset, end)``; None: there is none.
 
     The spans looked at double, so that the empty parts of a large region cost little.
     """
     span = UNMAP_CHUNK_PAGES
-    while offset < region.nr_pages:
-        found = region.pages.runs(offset, min(offset + span, region.nr_pages))
+    while offset < end:
+        found = region.pages.runs(offset, min(offset + span, end))
         if found:
             return found[0][0]
         offset += span
@@ -83,13 +83,13 @@ class RegionRemap(HypercallHelpers):
         logged, nothing more.
         """
         region_end = region.start_gfn + region.nr_pages
-        offset = next_recorded(region, 0)
+        offset = next_recorded(region, 0, region.nr_pages)
         while offset is not None:
             gfn = region.start_gfn + offset
             start = max(region.start_gfn, align_down(gfn, UNMAP_CHUNK_PAGES))
             end = min(region_end, align_down(start, UNMAP_CHUNK_PAGES) + UNMAP_CHUNK_PAGES)
             await self.region_unmap_chunk(region, start, end - start)
-            offset = next_recorded(region, end - region.start_gfn)
+            offset = next_recorded(region, end - region.start_gfn, region.nr_pages)
 
     async def region_unmap_chunk(self, region: MshvMemRegion, gfn: int, page_count: int) -> None:
         """Unmap one chunk, as large pages if the region has them and the chunk is whole."""

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from mshv_async.driver.fault import mm_of
 from mshv_async.driver.patches.base import Patch, Variant
 from mshv_async.driver.profiles.v6 import V6
-from mshv_async.driver.profiles.v7 import V7
 from mshv_async.host import (
     hmm_range_fault,
     mmap_read_lock_killable,
@@ -16,7 +15,7 @@ from mshv_async.host import (
     mmu_interval_read_begin,
     mmu_interval_read_retry,
 )
-from mshv_async.sim import cond_resched, current, warn
+from mshv_async.sim import cond_resched, current
 
 if TYPE_CHECKING:
     from mshv_async.driver.structures import MshvMemRegion
@@ -53,42 +52,15 @@ class KillableRetry(V6):
             return -EBUSY
         return 0
 
-    async def region_handle_gfn_fault(self, region: MshvMemRegion, gfn: int) -> bool:
-        """As v6, but a signal is no failure to warn about."""
-        if region.range_pinned:
-            warn("region_handle_gfn_fault: pinned region")
-            return False
-        page_offset, page_count = self.fault_window(region, gfn)
-        ret = await self.region_range_fault(region, page_offset, page_count)
-        if ret == -EINTR:
-            return True
-        if ret:
-            warn("region_handle_gfn_fault: GPA intercept failed")
-        return ret == 0
-
-
-class KillableRetryV7(V7):
-    """The same from v7 on."""
-
-    region_hmm_fault_and_lock = KillableRetry.region_hmm_fault_and_lock
-
-    async def region_handle_gfn_fault(self, region: MshvMemRegion, gfn: int) -> bool:
-        """As v7, but a signal is no failure to warn about."""
-        page_offset, page_count = self.fault_window(region, gfn)
-        ret = await self.region_range_fault(region, page_offset, page_count)
-        if ret == -EINTR:
-            return True
-        if ret:
-            warn("region_handle_gfn_fault: GPA intercept failed")
-        return ret == 0
+    def gfn_fault_served(self, ret: int) -> bool:
+        """As before, but a signal is no failure to warn about."""
+        return ret == -EINTR or super().gfn_fault_served(ret)
 
 
 PATCH = Patch(
     name="killable-retry",
     summary="End the -EBUSY loop of a fault when a fatal signal is pending",
     bugs=("C02", "C24"),
-    variants=(
-        Variant(KillableRetry, on=("v6",)),
-        Variant(KillableRetryV7, on=("v7", "v9", "fix1")),
-    ),
+    variants=(Variant(KillableRetry, on=("v6", "v7", "v9", "fix1")),),
+    extends=("gfn_fault_served",),
 )

@@ -6,15 +6,15 @@ from enum import IntEnum
 from errno import EEXIST, EINVAL, ENOENT, ENOMEM
 from typing import TYPE_CHECKING
 
-from mshv_async.driver.abi import HV_HYP_PAGE_SHIFT
+from mshv_async.driver.abi import HV_HYP_PAGE_SHIFT, PUD_ORDER
 from mshv_async.driver.cint import u64_add, u64_sub
 from mshv_async.driver.hypercalls import PageWindow
 from mshv_async.driver.patches.region_refcount import RegionRefcount
 from mshv_async.driver.region import fill_region, holds_gfn
-from mshv_async.driver.remap import partition_of
+from mshv_async.driver.remap import next_recorded, partition_of
 from mshv_async.host import mmu_interval_notifier_remove
-from mshv_async.hyperv import MAP_NO_ACCESS
-from mshv_async.sim import note, step, warn
+from mshv_async.hyperv import MAP_LARGE_PAGE, MAP_NO_ACCESS
+from mshv_async.sim import note, oops, step
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from mshv_async.driver.abi import MshvUserMemRegion
     from mshv_async.driver.structures import MshvMemRegion, MshvPartition, MshvVp
 
-    ChunkHandler = Callable[[MshvMemRegion, int, int, int], Awaitable[int]]
+    ChunkHandler = Callable[[MshvMemRegion, int, int, int, bool], Awaitable[int]]
+    """``handler(region, flags, page_offset, page_count, huge)``."""
 
 
 class RegionType(IntEnum):
@@ -39,7 +40,10 @@ class V7(RegionRefcount):
     *Life time*: a reference count for each region and a spinlock for the list (D01, D02); the
     patch ``region-refcount`` is the same change. *Type*: one enumeration instead of two booleans.
     *Chunks*: operations walk the recorded pages and skip what was never populated; whether a chunk
-    is large is asked of each page (here: never), so the sticky flag is gone (B02).
+    is large is asked of each page's folio, so the sticky flag is gone (B02). Neither the page's
+    place in its folio, nor the gfn, nor the pages left are looked at (B05, B06); 1 GiB folios are
+    refused, other orders taken for large (B09); the large flag comes from another test than the
+    stride (B08), and an unmap does without it.
 
     Also new: overlap is judged by gfn only, with the ends tested as before (D08); an unmap that
     finds no region fails with -ENOENT; an intercept on a region that is not movable is left to
@@ -106,9 +110,7 @@ class V7(RegionRefcount):
         """Map the window around ``gfn``; a failure is warned about."""
         page_offset, page_count = self.fault_window(region, gfn)
         ret = await self.region_range_fault(region, page_offset, page_count)
-        if ret:
-            warn("region_handle_gfn_fault: GPA intercept failed")
-        return ret == 0
+        return self.gfn_fault_served(ret)
 
     async def map_new_region(
         self,
@@ -166,28 +168,89 @@ class V7(RegionRefcount):
         page_count: int,
         handler: ChunkHandler,
     ) -> int:
-        """Call ``handler`` for each chunk of recorded pages; stop at the first errno."""
-        if u64_add(page_offset, page_count) > region.nr_pages:
+        """Call ``handler`` for each chunk of recorded pages; stop at the first errno.
+
+        A chunk may be longer than what is left of the range. Then the count wraps, the walk goes
+        on to the end of the region, and past it (B05).
+        """
+        nr_pages = region.nr_pages
+        if u64_add(page_offset, page_count) > nr_pages:
             return -EINVAL
-        end = page_offset + page_count
-        for lo, hi in self.region_chunks(region, page_offset, end):
-            ret = await handler(region, flags, lo, hi - lo)
-            if ret:
+        while page_count:
+            at = next_recorded(region, page_offset, min(page_offset + page_count, nr_pages))
+            if at is None:
+                if page_offset + page_count > nr_pages:
+                    oops("read beyond the end of pages[]", region)
+                return 0
+            page_count = u64_sub(page_count, at - page_offset)
+            ret = await self.region_process_chunk(region, flags, at, page_count, handler)
+            if ret < 0:
                 return ret
+            page_offset = at + ret
+            page_count = u64_sub(page_count, ret)
         return 0
 
-    def region_chunks(self, region: MshvMemRegion, lo: int, hi: int) -> list[tuple[int, int]]:
-        """Return the spans without an empty entry; the caller keeps the array as it is."""
-        chunks: list[tuple[int, int]] = []
-        for start, end, _ in region.pages.runs(lo, hi):
-            joins = bool(chunks) and chunks[-1][1] == start
-            chunks.append((chunks.pop()[0] if joins else start, end))
-        return chunks
+    async def region_process_chunk(
+        self,
+        region: MshvMemRegion,
+        flags: int,
+        page_offset: int,
+        page_count: int,
+        handler: ChunkHandler,
+    ) -> int:
+        """Call ``handler`` for the pages from ``page_offset`` on that have one stride.
+
+        Returns their number or an errno. The stride is the size of the first page's folio, be that
+        page its head or not (B06). Only the first page of each stride is looked at.
+        """
+        order = self.chunk_order(region, page_offset)
+        if order < 0:
+            return order
+        if not order:
+            count = self.small_pages(region, page_offset, page_count)
+            return await handler(region, flags, page_offset, count, False) or count
+        count = stride = 1 << order
+        while count < page_count and self.page_order(region, page_offset + count) == order:
+            count += stride
+        huge = self.folio_is_large()
+        return await handler(region, flags, page_offset, count, huge) or count
+
+    def chunk_order(self, region: MshvMemRegion, page_offset: int) -> int:
+        """Return the order of a recorded page's folio; -EINVAL for 1 GiB, which is refused."""
+        order = self.page_order(region, page_offset)
+        return -EINVAL if order == PUD_ORDER else order
+
+    def page_order(self, region: MshvMemRegion, page_offset: int) -> int:
+        """Return the order of the folio of the page at an offset; -1 for an empty entry."""
+        page = region.pages.get(page_offset)
+        return -1 if page is None else self.host_mem.folio(page.pfn).order
+
+    def small_pages(self, region: MshvMemRegion, page_offset: int, page_count: int) -> int:
+        """Return how many entries from an offset on are pages of their own, without a gap."""
+        at, large = page_offset, self.host_mem.large
+        for lo, hi, page in region.pages.runs(page_offset, page_offset + page_count):
+            if lo != at:
+                break
+            if large:
+                folios = self.host_mem.folios.runs(page.pfn, page.pfn + hi - lo)
+                if folios:
+                    return lo + folios[0][0] - page.pfn - page_offset
+            at = hi
+        return at - page_offset
+
+    def folio_is_large(self) -> bool:
+        """Say whether a folio of several pages is mapped LARGE: by the test for THP.
+
+        A kernel without THP answers False for hugetlb too (B08).
+        """
+        return self.host_mem.thp != "never"
 
     async def region_chunk_remap(
-        self, region: MshvMemRegion, flags: int, page_offset: int, page_count: int
+        self, region: MshvMemRegion, flags: int, page_offset: int, page_count: int, huge: bool
     ) -> int:
         """Map one chunk to its recorded pages."""
+        if huge:
+            flags |= MAP_LARGE_PAGE
         return await self.hv_call_map_gpa_pages(
             partition_of(region).pt_id,
             region.start_gfn + page_offset,
@@ -197,9 +260,10 @@ class V7(RegionRefcount):
         )
 
     async def region_chunk_unmap(
-        self, region: MshvMemRegion, flags: int, page_offset: int, page_count: int
+        self, region: MshvMemRegion, flags: int, page_offset: int, page_count: int, huge: bool
     ) -> int:
-        """Unmap one chunk."""
+        """Unmap one chunk; the large flag is worked out, but not passed on."""
+        del huge
         return await self.hv_call_unmap_gpa_pages(
             partition_of(region).pt_id, region.start_gfn + page_offset, page_count, flags
         )
