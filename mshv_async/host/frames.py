@@ -205,6 +205,10 @@ class HostMemory(Shared):
 
     # -- counts ----------------------------------------------------------------------------
 
+    def get_page(self, pfn: int) -> None:
+        """Take a reference on a frame that somebody holds."""
+        self.frames.set(pfn, pfn + 1, self.state(pfn)._replace(refs=self.state(pfn).refs + 1))
+
     def put_page(self, pfn_lo: int, n: int = 1) -> None:
         """Drop a reference on each of ``n`` frames and free those without any left."""
         self._put(pfn_lo, pfn_lo + n, 1, 0)

@@ -41,13 +41,13 @@ async def split_folio(host: HostMemory, folio: Folio) -> bool:
         return False
     where = _mapped_at(host, folio)
     done = False
-    if where is not None and not folio.hugetlb:
+    if where is not None and host.folio(folio.head) == folio and not folio.hugetlb:
         mm = where[0]
+        host.get_page(folio.head)  # keeps the folio, though all may be unmapped meanwhile
         await mm.rmap_lock.down_write()
-        # What it was before the wait may be gone, or another's.
-        if host.folio(folio.head) == folio and _mapped_at(host, folio) == where:
-            done = await _split(host, folio, *where)
+        done = await _split(host, folio, *where)
         await mm.rmap_lock.up_write()
+        await release(host, [(folio.head, folio.head + 1)])
     await folio_unlock(host, folio.head, lock)
     note("folio.split", pfn=folio.head, split=done)
     return done

@@ -55,11 +55,11 @@ class Script(Fifo):
 class World:
     """A host with one mm and one VMA of ``pages`` pages at BASE; collects what threads return."""
 
-    def __init__(self, pages: int = 8, *, memory: int = 256, swap: int = 0, named=None) -> None:
+    def __init__(self, pages=8, *, memory=256, swap=0, named=None, backing="anon", **host) -> None:
         grain = Grain(range(VPN, VPN + pages) if named is None else named)
-        self.host = HostMemory(memory, swap, grain)
+        self.host = HostMemory(memory, swap, grain, **host)
         self.mm = Mm(self.host)
-        self.mm.add_vma(BASE, pages * PAGE)
+        self.mm.add_vma(BASE, pages * PAGE, backing=backing)
         self.pages = pages
         self.results: dict[str, Any] = {}
         self.probes: list[tuple[str, tuple[Any, ...]]] = []
@@ -87,7 +87,30 @@ class World:
         return [args for probe, args in self.probes if probe == name]
 
 
+def huge_world(pages: int = 512, *, memory: int = 4096, named=(), **host) -> World:
+    """A world whose VMA takes transparent huge pages, and where only few pages have own steps."""
+    return World(pages, memory=memory, named=named, backing="thp", thp="madvise", **host)
+
+
+def labels(rt, name):
+    """Return the steps of a thread, in order."""
+    tid = next(t.tid for t in rt.all_threads if t.name == name)
+    return [op.label for thread, op in rt.trace if thread == tid]
+
+
+def brackets(world):
+    """Return the events in their order, with first page and number of pages in the VMA."""
+    return [
+        (r.event.name, (r.start - BASE) // PAGE, (r.end - r.start) // PAGE)
+        for (r,) in world.seen("bracket.begin")
+    ]
+
+
 PROBES = (
+    "frame.pin",
+    "frame.unpin",
+    "folio.split",
+    "reclaim.direct",
     "frame.free",
     "pte.change",
     "pte.discard",
