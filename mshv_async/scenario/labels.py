@@ -68,7 +68,15 @@ FAMILIES: Final[dict[str, tuple[str, ...]]] = {
     "user": ("read", "write"),
     "vma": ("adjust", "detach", "insert", "protect"),
     "vmm": ("await_vp", "find_vma"),
-    "vp": ("host_interrupt", "install_fd", "kick", "pre_dispatch", "publish", "reset_kick"),
+    "vp": (
+        "host_interrupt",
+        "install_fd",
+        "kick",
+        "pre_dispatch",
+        "publish",
+        "reset_kick",
+        "unpublish",
+    ),
     "wait": ("prepare", "sleep"),
 }
 """First words, and the second words that each has."""

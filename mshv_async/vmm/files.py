@@ -26,12 +26,12 @@ class File(Shared):
     _const = ("index", "kind", "object")
     _sync = True
 
-    def __init__(self, kind: Kind, object: Any, index: int | None) -> None:
+    def __init__(self, kind: Kind, object: Any, index: int | None, count: int = 0) -> None:
         super().__init__("file.partition" if index is None else f"file.vp{index}")
         self.kind = kind
         self.object = object
         self.index = index
-        self.count = 0
+        self.count = count
 
 
 async def fput(file: File, driver: V6) -> None:

@@ -58,9 +58,11 @@ class VmmProcess(Process):
             )
             for region in partition.pt_mem_regions.regions()
         }
-        self.files.install(File("partition", partition, None))
-        for index in partition.pt_vp_array:
-            self.files.install(File("vp", partition.pt_vp_array[index], index))
+        array = partition.pt_vp_array
+        self.files.table = (
+            File("partition", partition, None, 1),
+            *[File("vp", array[index], index, 1) for index in array],
+        )
         partition.pt_install_fd = self.install_vp
 
     # -- threads ---------------------------------------------------------------------------

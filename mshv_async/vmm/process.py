@@ -24,8 +24,8 @@ class Process(Shared):
     A thread whose program is over is idle: it neither keeps the process nor ends it.
     """
 
-    __slots__ = ("driver", "files", "left", "mm", "op_sleep")
-    _const = ("driver", "files", "mm", "op_sleep")
+    __slots__ = ("driver", "files", "left", "mm")
+    _const = ("driver", "files", "mm")
     _sync = True
 
     def __init__(self, name: str, mm: Mm, driver: V6) -> None:
@@ -34,7 +34,6 @@ class Process(Shared):
         self.driver = driver
         self.files = Files(f"{name}.files")
         self.left: tuple[Thread, ...] = ()
-        self.op_sleep = Op("process.sleep", self, write=False, guard=_never, wait=KILLABLE)
 
     # -- threads ---------------------------------------------------------------------------
 
@@ -47,11 +46,14 @@ class Process(Shared):
 
     def start_main(self, rt: Runtime) -> Thread:
         """Create the main thread of a process that does nothing: it sleeps until it is killed."""
-        thread = rt.spawn(self.name, self._sleep, daemon=True, kind="main", first=self.op_sleep)
+        thread = rt.spawn(self.name, self._sleep, daemon=True, kind="main", first=self._asleep())
         return self.join(thread)
 
+    def _asleep(self) -> Op:
+        return Op("process.sleep", self, write=False, guard=_never, wait=KILLABLE)
+
     async def _sleep(self) -> None:
-        await do(self.op_sleep)
+        await do(self._asleep())
         current().daemon = False  # from here on somebody waits for it
         await self.leave()
 
