@@ -1,3 +1,129 @@
 """bounded-memory: what the driver allocates is bounded, and given back (spec.md 6.4)."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from mshv_async.driver import MshvMemRegion, MshvVp
+from mshv_async.oracle.observed import Observed
+from mshv_async.sim import Thread, name_of
+
+if TYPE_CHECKING:
+    from mshv_async.hyperv import VirtualProcessor
+
+PER_PAGE_BYTES: Final = 8
+"""A region's array has a pointer for each page."""
+
+DESCRIPTOR_BYTES: Final = 1024
+"""A region without its array; generous."""
+
+LIST_BYTES: Final = 4096
+"""The frame numbers of one fault, or the page list of one deposit."""
+
+LISTS: Final = 2
+"""Of one kind on one thread: its own, and one of a callback that its allocation caused."""
+
+
+class BoundedMemory:
+    """Adds up what the driver tells of its allocations.
+
+    A region has 8 bytes for each of its pages, a thread 4 KiB for the fault that it serves and as
+    much for a deposit, and nothing when its ioctl returns or its guest runs again. With the
+    partition go its processors and regions.
+    """
+
+    name = "bounded-memory"
+    summary = "8 bytes for each page of a region, 4 KiB for each fault under way, nothing left over"
+
+    def __init__(self, world: Observed) -> None:
+        self.world = world
+        self.regions: list[tuple[MshvMemRegion, int]] = []  # bytes that each was given
+        self.threads: dict[str, dict[str, int]] = {}  # by thread and site: bytes
+        self.vps: list[MshvVp] = list(world.partition.pt_vp_array.values())
+        rt = world.rt
+        rt.watch("driver.alloc", self.on_alloc)
+        rt.watch("driver.free", self.on_free)
+        rt.watch("object.alloc", self.on_object)
+        rt.watch("object.free", self.on_object_free)
+        rt.watch("guest.refused", self.on_refused)
+        rt.watch("ioctl.return", self.on_return)
+        rt.watch("thread.exit", self.on_exit)
+
+    def on_alloc(self, owner: Any, nbytes: int, site: str) -> None:
+        """Add an allocation and compare with the bound of its owner."""
+        if isinstance(owner, MshvMemRegion):
+            had = sum(n for region, n in self.regions if region is owner)
+            self.regions = [*(r for r in self.regions if r[0] is not owner), (owner, had + nbytes)]
+            bound = PER_PAGE_BYTES * owner.nr_pages + DESCRIPTOR_BYTES
+            self._compare(name_of(owner), site, had + nbytes, bound)
+        elif isinstance(owner, Thread):
+            sites = self.threads.setdefault(owner.name, {})
+            sites[site] = sites.get(site, 0) + nbytes
+            self._compare(owner.name, site, sites[site], LISTS * LIST_BYTES)
+
+    def _compare(self, name: str, site: str, nbytes: int, bound: int) -> None:
+        if nbytes > bound:
+            self._violated(
+                site,
+                f"{name} has {nbytes} bytes for {site}",
+                f"{bound} bytes are what it may take",
+            )
+
+    def on_free(self, owner: Any, nbytes: int, site: str) -> None:
+        """Take an allocation off; a region's goes with its object."""
+        if not isinstance(owner, Thread):
+            return
+        sites = self.threads.get(owner.name, {})
+        left = sites.pop(site, 0) - nbytes
+        if left < 0:
+            self._violated(
+                site, f"{owner.name} frees {-left} bytes for {site} that it did not allocate"
+            )
+        elif left:
+            sites[site] = left
+        if not sites:
+            self.threads.pop(owner.name, None)
+
+    def on_refused(self, vp: VirtualProcessor, *args: Any) -> None:
+        """Look for what the last handling of a processor's thread left."""
+        del args
+        if self.threads:
+            thread = self.world.vp_threads.get(vp.index)
+            if thread is not None:
+                self._left(thread, "its guest runs again")
+
+    def on_return(self, thread: Thread, *args: Any) -> None:
+        """Look for what an ioctl left."""
+        del args
+        self._left(thread, "its ioctl returns")
+
+    def on_exit(self, thread: Thread) -> None:
+        """Look for what a thread leaves."""
+        self._left(thread, "it is gone")
+
+    def _left(self, thread: Thread, when: str) -> None:
+        for site, nbytes in self.threads.pop(thread.name, {}).items():
+            self._violated(
+                site,
+                f"{thread.name} leaves {nbytes} bytes for {site} behind",
+                f"{when}, and nobody knows of them any more",
+            )
+
+    def on_object(self, obj: Any) -> None:
+        """Follow the processors' objects."""
+        if isinstance(obj, MshvVp):
+            self.vps = [*self.vps, obj]
+
+    def on_object_free(self, obj: Any) -> None:
+        """Look for what the partition leaves when it goes."""
+        self.regions = [r for r in self.regions if r[0] is not obj]
+        self.vps = [vp for vp in self.vps if vp is not obj]
+        if obj is self.world.partition and self.vps:
+            self._violated(
+                "processors",
+                f"{name_of(obj)} is freed, and {name_of(self.vps[0])} was not",
+                "nobody can free it any more",
+            )
+
+    def _violated(self, what: str, *story: str) -> None:
+        self.world.violated(self.name, story, functions=(what,))

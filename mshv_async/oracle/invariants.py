@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from mshv_async.oracle.access_not_absent import AccessNotAbsent
 from mshv_async.oracle.atomic_failure import AtomicFailure
+from mshv_async.oracle.bounded_memory import BoundedMemory
 from mshv_async.oracle.coherence import Coherence
 from mshv_async.oracle.deposit_accounting import DepositAccounting
 from mshv_async.oracle.guest_data import GuestData
@@ -44,6 +45,7 @@ INVARIANTS = (
     ReclaimUnderLock,
     Kick,
     TeardownClean,
+    BoundedMemory,
 )
 
 

@@ -163,10 +163,10 @@ class PagesSwapped(Sound):
 
 
 class MoreRights(Sound):
-    async def region_chunk_remap(self, region, flags, page_offset, page_count):
+    async def region_chunk_remap(self, region, flags, page_offset, page_count, *huge):
         if not flags & HV_MAP_GPA_NO_ACCESS:
             flags |= HV_MAP_GPA_WRITABLE
-        return await super().region_chunk_remap(region, flags, page_offset, page_count)
+        return await super().region_chunk_remap(region, flags, page_offset, page_count, *huge)
 
 
 class HandlesNothing(Sound):
@@ -244,5 +244,5 @@ class FailureLeavesEntries(Sound):
     """A failed map takes the region away, but not what it mapped before it failed."""
 
     async def hv_do_map_gpa_hcall(self, *args):
-        ret, _ = await self.hv_map_gpa_batches(*args)
+        ret, *_ = await self.hv_map_gpa_batches(*args)
         return ret

@@ -25,8 +25,17 @@ class Sound(_BASE):
 
     The first keeps a new region at the same guest pages from being unmapped by the old one's
     destruction, the second leaves no moment in which the host frees pages unheard. A fault keeps
-    the address space from being dismantled, so that it brings no page into one that is swept.
+    the address space from being dismantled, so that it brings no page into one that is swept. A
+    large page is taken for one only if all of it is there: of a huge page that was partly
+    discarded, the head may be, and others lie where its pages lay.
     """
+
+    def chunk_stride(self, region, page_offset, page_count):
+        stride = super().chunk_stride(region, page_offset, page_count)
+        if stride <= 1:
+            return stride
+        runs = region.pages.runs(page_offset, page_offset + stride)
+        return stride if len(runs) == 1 and runs[0][1] == page_offset + stride else 1
 
     async def region_range_fault(self, region, page_offset, page_count):
         mm = region.mni.mm

@@ -19,28 +19,28 @@ ODD_DISCARD = vps("write 0x280") + thread("host", "madvise dontneed 0x280 8")
 class LargeMaps(Sound):
     """Takes any 512 pages for a large page, whatever host pages they are."""
 
-    async def region_chunk_remap(self, region, flags, page_offset, page_count):
+    async def region_chunk_remap(self, region, flags, page_offset, page_count, *huge):
         if not page_count % LARGE_PAGES and not flags & HV_MAP_GPA_NO_ACCESS:
             flags |= MAP_LARGE_PAGE
-        return await super().region_chunk_remap(region, flags, page_offset, page_count)
+        return await super().region_chunk_remap(region, flags, page_offset, page_count, *huge)
 
 
 class LargeNoAccess(Sound):
     """Takes access away by large pages, also where a part was meant."""
 
-    async def region_chunk_remap(self, region, flags, page_offset, page_count):
+    async def region_chunk_remap(self, region, flags, page_offset, page_count, *huge):
         if flags & HV_MAP_GPA_NO_ACCESS:
             flags |= MAP_LARGE_PAGE
             page_count = LARGE_PAGES
-        return await super().region_chunk_remap(region, flags, page_offset, page_count)
+        return await super().region_chunk_remap(region, flags, page_offset, page_count, *huge)
 
 
 class LargeUnmaps(Sound):
     """Unmaps by large pages."""
 
-    async def region_chunk_unmap(self, region, flags, page_offset, page_count):
+    async def region_chunk_unmap(self, region, flags, page_offset, page_count, *huge):
         return await super().region_chunk_unmap(
-            region, flags | UNMAP_LARGE_PAGE, page_offset, LARGE_PAGES
+            region, flags | UNMAP_LARGE_PAGE, page_offset, LARGE_PAGES, *huge
         )
 
 
