@@ -13,7 +13,7 @@ from mshv_async.driver.abi import (
     MSHV_SET_MEM_UNMAP,
     TASK_SIZE,
 )
-from mshv_async.driver.cint import u64_shl
+from mshv_async.driver.cint import pmd_aligned, u64_shl
 from mshv_async.driver.fault import FaultPath
 from mshv_async.driver.region import fill_region
 from mshv_async.driver.structures import Page
@@ -24,7 +24,15 @@ from mshv_async.host import (
     pin_user_pages_fast,
     vma_lookup,
 )
-from mshv_async.hyperv import MAP_NO_ACCESS, MAP_PERMISSIONS_MASK, RAM, SlatEntry
+from mshv_async.hyperv import (
+    MAP_NO_ACCESS,
+    MAP_PERMISSIONS_MASK,
+    MAP_READABLE,
+    MAP_WRITABLE,
+    MMIO,
+    RAM,
+    SlatEntry,
+)
 from mshv_async.sim import current
 
 if TYPE_CHECKING:
@@ -155,21 +163,32 @@ class MemoryIoctl(FaultPath):
     # -- set-up, without points ------------------------------------------------------------
 
     def setup_region(self, partition: MshvPartition, mem: MshvUserMemRegion) -> MshvMemRegion:
-        """Build at once what ``map_user_memory`` leaves behind for anonymous memory.
+        """Build at once what ``map_user_memory`` leaves behind.
 
-        For any size: one notifier, one run of NO_ACCESS entries, one list entry. Without MMU
+        The first VMA of its addresses, which there is, says whether it is a device's. Otherwise,
+        for any size: one notifier, one run of NO_ACCESS entries, one list entry. Without MMU
         notifiers its pages are pinned and mapped, each of them.
         """
         region = self.new_region(mem.guest_pfn)
         fill_region(region, mem)
-        region.is_ram = True
         region.partition = partition
-        if self.mmu_notifier:
+        vma = partition.pt_mm.vmas.get(region.start_uaddr >> HV_HYP_PAGE_SHIFT)
+        if vma is not None and vma.raw:
+            self.setup_mmio(partition, region, vma.pgoff)
+        elif self.mmu_notifier:
+            region.is_ram = True
             self.setup_movable(partition, region)
         else:
+            region.is_ram = True
             self.setup_pinned(partition, region)
         partition.pt_mem_regions.add_head(region)
         return region
+
+    def setup_mmio(self, partition: MshvPartition, region: MshvMemRegion, mmio_spa: int) -> None:
+        """Map device memory, consecutive pages from ``mmio_spa`` on."""
+        entry = SlatEntry(MMIO, mmio_spa, MAP_READABLE | MAP_WRITABLE)
+        hv_partition = self.hv_partition_of(partition)
+        hv_partition.map_direct(region.start_gfn, region.nr_pages, entry)
 
     def setup_movable(self, partition: MshvPartition, region: MshvMemRegion) -> None:
         """Register the notifier, and make all pages inaccessible."""
@@ -186,16 +205,25 @@ class MemoryIoctl(FaultPath):
     def setup_pinned(self, partition: MshvPartition, region: MshvMemRegion) -> None:
         """Pin, record and map all pages; the region's addresses have a VMA."""
         mm = partition.pt_mm
-        hv_partition = self.hv_partition_of(partition)
-        rights = region.hv_map_flags & MAP_PERMISSIONS_MASK
         first = region.start_uaddr >> HV_HYP_PAGE_SHIFT
         mm.populate(region.start_uaddr, region.nr_pages)
         for lo, hi, pte in mm.ptes.runs(first, first + region.nr_pages):
             mm.host.pin(pte.pfn, hi - lo)
             region.pages.set(lo - first, hi - first, Page(pte.pfn))
-            entry = SlatEntry(RAM, pte.pfn, rights)
-            hv_partition.map_direct(region.start_gfn + lo - first, hi - lo, entry)
         region.range_pinned = True
+        head = region.pages.get(0)
+        region.large_pages = head is not None and self.host_mem.folio(head.pfn).hugetlb
+        hv_partition = self.hv_partition_of(partition)
+        rights = region.hv_map_flags & MAP_PERMISSIONS_MASK
+        for lo, hi, page in region.pages.runs(0, region.nr_pages):
+            for at, end, large in self.setup_chunks(region, lo, hi):
+                entry = SlatEntry(RAM, page.pfn + at - lo, rights, large, adjustable=True)
+                hv_partition.map_direct(region.start_gfn + at, end - at, entry)
+
+    def setup_chunks(self, region: MshvMemRegion, lo: int, hi: int) -> list[tuple[int, int, bool]]:
+        """Cut a run of recorded pages into what set-up maps large, and the rest."""
+        whole = pmd_aligned(region.start_gfn) and pmd_aligned(region.nr_pages)
+        return [(lo, hi, region.large_pages and whole)]
 
     def hv_partition_of(self, partition: MshvPartition) -> HvPartition:
         """Return the hypervisor's side of a partition that exists."""

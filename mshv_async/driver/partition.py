@@ -104,7 +104,7 @@ class PartitionIoctls(RunVp):
     async def partition_ioctl_create_vp(self, partition: MshvPartition, index: int) -> int:
         """Create a virtual processor and return its descriptor.
 
-        -EINVAL: bad index, -EEXIST: there is one, -ENOMEM, or the hypercall's errno.
+        -EINVAL: bad index, -EEXIST: there is one, -ENOMEM: no file, or the hypercall's errno.
         """
         if not 0 <= index < MSHV_MAX_VPS:
             return -EINVAL
@@ -117,7 +117,7 @@ class PartitionIoctls(RunVp):
             return ret
         if not await self.host_mem.might_alloc(1, "vp"):
             await self.hv_call(HvCall.DELETE_VP, partition.pt_id, index)
-            return -ENOMEM
+            return ret  # still 0: the error code is missing (G06)
         vp = self.make_vp(partition, index)
         ret = await self.vp_publish(partition, vp)
         if ret < 0:

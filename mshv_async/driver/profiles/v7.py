@@ -6,7 +6,7 @@ from enum import IntEnum
 from errno import EEXIST, EINVAL, ENOENT, ENOMEM
 from typing import TYPE_CHECKING
 
-from mshv_async.driver.abi import HV_HYP_PAGE_SHIFT, PUD_ORDER
+from mshv_async.driver.abi import HV_HYP_PAGE_SHIFT, PMD_ORDER, PUD_ORDER
 from mshv_async.driver.cint import u64_add, u64_sub
 from mshv_async.driver.hypercalls import PageWindow
 from mshv_async.driver.patches.region_refcount import RegionRefcount
@@ -155,8 +155,27 @@ class V7(RegionRefcount):
     def setup_region(self, partition: MshvPartition, mem: MshvUserMemRegion) -> MshvMemRegion:
         """As v6, with the region's type."""
         region = super().setup_region(partition, mem)
-        region.mreg_type = RegionType.MOVABLE if self.mmu_notifier else RegionType.PINNED
+        if not region.is_ram:
+            region.mreg_type = RegionType.MMIO
+        else:
+            region.mreg_type = RegionType.MOVABLE if self.mmu_notifier else RegionType.PINNED
         return region
+
+    def setup_chunks(self, region: MshvMemRegion, lo: int, hi: int) -> list[tuple[int, int, bool]]:
+        """Cut a run of recorded pages into whole folios of 2 MiB at aligned gfns, and the rest."""
+        if not self.host_mem.large or not self.folio_is_large():
+            return [(lo, hi, False)]
+        chunks = []
+        while lo < hi:
+            to_boundary = -(region.start_gfn + lo) % (1 << PMD_ORDER)
+            end = min(hi, lo + (to_boundary or 1 << PMD_ORDER))
+            page = region.pages.get(lo)
+            assert page is not None
+            folio = self.host_mem.folio(page.pfn)
+            large = folio.order == PMD_ORDER and folio.head == page.pfn
+            chunks.append((lo, end, large and end - lo == 1 << PMD_ORDER))
+            lo = end
+        return chunks
 
     # -- chunks ----------------------------------------------------------------------------
 
