@@ -9,9 +9,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 import anyio
+import anyio.lowlevel
 import msgspec
 
-from mshv_async.explore.catalogue import make_strategy
+from mshv_async.explore.catalogue import check_strategy, make_strategy
 from mshv_async.explore.playing import Subject, log_finding, records
 from mshv_async.explore.results import step_records
 from mshv_async.explore.verdict import Verdict
@@ -21,6 +22,7 @@ from mshv_async.scenario.world import WorldPlan, build_runtime
 from mshv_async.sim import Token, current, on_stage
 from mshv_async.sim.driven import DrivenRuntime, ExecutionEnded
 from mshv_async.sim.loop import SimLoop
+from mshv_async.sim.strategies import Pct
 from mshv_async.testing.callers import Host, Khugepaged, OomReaper, Reclaimer, Vmm, Vp
 from mshv_async.testing.failure import WorldFailure
 from mshv_async.testing.guests import CallSource, DrivenGuest
@@ -62,7 +64,9 @@ class World:
     ) -> None:
         self.scenario = scenario
         self.seed = seed
-        chosen = make_strategy(strategy, seed=seed)
+        check_strategy(strategy)
+        # One execution measures no length, and a storm of some calls has so many decisions.
+        chosen = Pct(seed, length=128) if strategy == "pct" else make_strategy(strategy, seed=seed)
         chosen.begin(0)
         plan, sources = _driven(Subject(scenario, driver).plan, programs)
         gfns, vpns = GrowingGrain.of(plan.gfns), GrowingGrain.of(plan.vpns)
@@ -268,6 +272,7 @@ class World:
             raise WorldFailure(self.report() or str(ended), log_finding(self._rt)) from None
         if cancelled is not None:
             raise cancelled
+        await anyio.lowlevel.checkpoint_if_cancelled()
         return result
 
     # -- set-up ----------------------------------------------------------------------------

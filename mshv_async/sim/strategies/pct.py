@@ -28,15 +28,19 @@ PROBES = 24
 
 
 class Pct:
-    """Priorities by thread; execution ``i`` depends on the seed, ``i`` and the first few ones."""
+    """Priorities by thread; execution ``i`` depends on the seed, ``i`` and the first few ones.
+
+    ``length``: what is known of the number of decisions before any was measured.
+    """
 
     exhaustive = False
     prefix = 0
     suspended = False
 
-    def __init__(self, seed: int, depth: int = 4) -> None:
+    def __init__(self, seed: int, depth: int = 4, length: int = 2) -> None:
         self._seed = seed
         self._depth = depth
+        self._least = length
         self._rng = random.Random(seed)
         self._length = 2
         self._decisions = 0
@@ -47,7 +51,7 @@ class Pct:
     def begin(self, execution: int) -> bool:
         """Draw priorities and change points."""
         if execution == 0:
-            self._length = 2
+            self._length = self._least
         elif execution <= PROBES:
             self._length = max(self._length, self._decisions)
         self._rng = rng = random.Random((self._seed << 40) ^ execution)
