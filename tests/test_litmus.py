@@ -71,3 +71,34 @@ def test_one_access_against_one_discard_is_exhausted_with_all_checks_silent(caps
     assert campaign.schedules > SCHEDULES
     assert campaign.states > STATES
     assert checks.compared > STATES // 2
+
+
+def test_each_state_of_one_access_against_one_discard_is_reached_without_a_bound():
+    campaign = explore_sync(
+        Scenario.load("litmus/one-access"), "fix1", strategy="stateful", schedules=20_000
+    )
+    assert campaign.exhausted
+    assert list(campaign.findings) == []
+    assert campaign.states is not None
+    assert campaign.states > 300
+
+
+@pytest.mark.parametrize("preemptions", [0, 1])
+def test_the_searches_over_schedules_and_over_states_find_the_same_bugs(preemptions):
+    scenario = Scenario.load("bugs/unmap-during-fault")
+    found = [
+        {
+            f.finding.verdict
+            for f in explore_sync(
+                scenario,
+                "v6",
+                strategy=strategy,
+                preemptions=preemptions,
+                schedules=20_000,
+                keep_going=True,
+            ).findings
+        }
+        for strategy in ("dfs", "stateful")
+    ]
+    assert found[0] == found[1]
+    assert found[0]

@@ -18,7 +18,8 @@ from mshv_async.explore.results import CampaignResult, FoundFinding, RuntimeDefe
 from mshv_async.sim import run_on_stage
 from mshv_async.sim.digest import digest, step_lines
 from mshv_async.sim.lockorder import LockOrder
-from mshv_async.sim.strategies import Replay
+from mshv_async.sim.runtime import SEEN
+from mshv_async.sim.strategies import Replay, Stateful
 from mshv_async.sim.verdicts import severity
 
 if TYPE_CHECKING:
@@ -200,7 +201,7 @@ class Campaign:
         tally = self.tally
         tally.schedules += 1
         tally.steps += rt.steps
-        tally.cut += rt.cut is not None
+        tally.cut += rt.cut not in (None, SEEN)
         tally.fair += rt.fair
         for pair in tally.lock_order.merge(rt.lock_order):
             tally.edge_schedules[pair] = tally.schedules
@@ -260,6 +261,11 @@ class Campaign:
             steps=step_table(step_lines(rt)),
         )
 
+    def _states(self) -> int | None:
+        if isinstance(self.strategy, Stateful):
+            return self.strategy.states
+        return self.checks.states if self.checks is not None else None
+
     def result(self, seconds: float) -> CampaignResult:
         """Return what the campaign came to; findings from the worst."""
         tally = self.tally
@@ -271,7 +277,7 @@ class Campaign:
             steps=tally.steps,
             seconds=seconds,
             exhausted=tally.exhausted,
-            states=self.checks.states if self.checks is not None else None,
+            states=self._states(),
             complaints=self.checks.complaints() if self.checks is not None else None,
             findings=findings,
             predicted=_predicted(tally),

@@ -21,6 +21,7 @@ STRATEGIES: dict[str, type[strategies.Strategy]] = {
     "urw": strategies.Urw,
     "starve": strategies.Starve,
     "dfs": strategies.Dfs,
+    "stateful": strategies.Stateful,
 }
 _SAMPLING = (
     strategies.RandomWalk,
@@ -41,21 +42,22 @@ def make_strategy(name: str, *, seed: int, preemptions: int | None = None) -> st
     """Return a fresh strategy. Raises StrategyError.
 
     `preemptions` bounds the switches of one schedule away from a thread that could have gone on;
-    only `dfs` has such a bound.
+    only the exhaustive strategies have such a bound.
     """
     check_strategy(name, preemptions=preemptions)
     cls = STRATEGIES[name]
     if issubclass(cls, _SAMPLING):
         return cls(seed)
-    return strategies.Fifo() if cls is strategies.Fifo else strategies.Dfs(preemptions)
+    return cls(preemptions) if issubclass(cls, strategies.Dfs) else cls()
 
 
 def check_strategy(name: str, *, preemptions: int | None = None) -> None:
     """Raise StrategyError unless `make_strategy` would succeed."""
     if name not in STRATEGIES:
         raise StrategyError(f"strategy: found {name!r}; allowed: {', '.join(STRATEGIES)}")
-    if preemptions is not None and name != "dfs":
-        raise StrategyError(f"--preemptions: strategy {name} has no such bound; allowed: dfs")
+    if preemptions is not None and not issubclass(STRATEGIES[name], strategies.Dfs):
+        allowed = "dfs, stateful"
+        raise StrategyError(f"--preemptions: strategy {name} has no such bound; allowed: {allowed}")
 
 
 def catalogue(kind: str) -> list[Item]:

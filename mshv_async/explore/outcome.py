@@ -79,10 +79,15 @@ class Outcome(msgspec.Struct, frozen=True):
         return [found.repro for found in self.campaign.findings]
 
     def object(self) -> dict[str, Any]:
-        """Return the object that `explore --json` prints; `--check` adds what the checks say."""
+        """Return the object that `explore --json` prints; `--check` adds what the checks say.
+
+        `states` stands there where they were counted.
+        """
         shown = {k: v for k, v in msgspec.structs.asdict(self).items() if k != "campaign"}
+        if self.campaign.states is not None:
+            shown["states"] = self.campaign.states
         if self.campaign.complaints is not None:
-            shown |= {"states": self.campaign.states, "complaints": self.campaign.complaints}
+            shown["complaints"] = self.campaign.complaints
         built: dict[str, Any] = msgspec.to_builtins(shown)
         return built
 

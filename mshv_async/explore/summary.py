@@ -42,7 +42,9 @@ def coverage_lines(outcome: Outcome) -> list[str]:
     if outcome.preemptions is not None:
         what += f"  at most {_count(outcome.preemptions, 'preemption')}"
     lines = [f"{what}  seed {outcome.seed}", amount]
-    if outcome.exhausted:
+    if outcome.exhausted and outcome.strategy == "stateful":
+        lines.append("exhausted: every state of this scope was reached, by schedules that end")
+    elif outcome.exhausted:
         lines.append("exhausted: every schedule of this scope was run")
     if campaign.cut:
         lines.append(f"cut at max_steps, not judged: {_count(campaign.cut, 'schedule')}")
