@@ -104,8 +104,6 @@ def _map_run(
     usable = count
     if not request.flags & MAP_NO_ACCESS:
         usable = partition.undeposited(pfn, pfn + count * stride) // stride
-        if not usable:
-            return 0, HvStatus.OPERATION_DENIED
     hi = lo + usable * stride
     entry = entry_of(request.flags, pfn, large=large)
     done, status = space.map_large(lo, hi, entry) if large else space.map(lo, hi, entry)

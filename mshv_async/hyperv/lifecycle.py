@@ -53,7 +53,8 @@ async def finalize(
     """Stop the partition's processors and drop its table; OPERATION_DENIED while it has children.
 
     All pool pages are free afterwards. A call that fails between the two (an injection of rep 1)
-    leaves the partition finalizing, and another FINALIZE goes on from there.
+    leaves the partition finalizing, and another FINALIZE goes on from there; one that was
+    overtaken by another finds INVALID_PARTITION_STATE.
     """
     await point("hypercall.finalize.rep", partition)
     status = refusal(lp, partition, request)
@@ -65,8 +66,6 @@ async def finalize(
     for vp in partition.vps.values():
         vp.halt_for_good()
     await point("hypercall.finalize.drop", partition.slat, 0, 1 << 40)
-    if partition.state is PartitionState.FINALIZED:  # by another call meanwhile
-        return HvResult(HvStatus.SUCCESS)
     status = refusal(lp, partition, request, rep=1)
     if status:
         return HvResult(status)
