@@ -141,13 +141,14 @@ class PinStability:
                     self._compare(mm, max(a, lo), min(b, hi), pfn + max(a, lo) - a)
 
     def _compare(self, mm: Mm, lo: int, hi: int, pfn: int) -> None:
-        for a, b, pte in mm.ptes.pieces(lo, hi):
+        """Look at entries that are there; an empty one may be filled again with the same frame."""
+        for a, b, pte in mm.ptes.runs(lo, hi):
             want = pfn + a - lo
-            if pte is None or pte.pfn != want or not _keeps_frame(pte):
-                has = "nothing" if pte is None else f"{pte.state.name.lower()} {pte.pfn:#x}"
+            if pte.pfn != want or not _keeps_frame(pte):
                 self._violated(
                     f"page {want:#x} is pinned, and pages {a:#x}-{b:#x} of {name_of(mm)} showed it",
-                    f"the host put {has} there, though nobody discarded the content",
+                    f"the host put {pte.state.name.lower()} {pte.pfn:#x} there, though nobody "
+                    "discarded the content",
                 )
                 self._forget(want, want + b - a)
                 return
