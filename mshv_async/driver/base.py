@@ -52,8 +52,14 @@ class DriverBase:
         return kzalloc(MshvVp, f"vp{index}", partition, index, page)
 
     def new_region(self, guest_pfn: int) -> MshvMemRegion:
-        """Allocate a zeroed region object; it is named for its first gfn."""
-        return kzalloc(MshvMemRegion, f"region@{guest_pfn:#x}")
+        """Allocate a zeroed region object; it is named for its first gfn.
+
+        A later one at the same gfn has a number behind that, as in ``region@0x200#2``.
+        """
+        made = self.mshv_root.regions_made
+        nth = (made.get(guest_pfn) or 0) + 1
+        made[guest_pfn] = nth
+        return kzalloc(MshvMemRegion, f"region@{guest_pfn:#x}" + (f"#{nth}" if nth > 1 else ""))
 
     async def region_free(self, region: MshvMemRegion) -> None:
         """Free the region object, with all that is embedded in it (``vfree``)."""

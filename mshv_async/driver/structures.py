@@ -226,13 +226,17 @@ class MshvPartition(Shared):
 
 
 class MshvRoot(Shared):
-    """The driver's module-wide state: partitions by id, read by the interrupt handler."""
+    """The driver's module-wide state: partitions by id, read by the interrupt handler.
 
-    __slots__ = ("pt_htable", "rcu")
-    _const = ("pt_htable", "rcu")
-    _embedded = ("pt_htable", "rcu")
+    ``regions_made``: how many regions began at each gfn so far, so that each has its own name.
+    """
+
+    __slots__ = ("pt_htable", "rcu", "regions_made")
+    _const = ("pt_htable", "rcu", "regions_made")
+    _embedded = ("pt_htable", "rcu", "regions_made")
 
     def __init__(self, name: str = "mshv_root") -> None:
         super().__init__(name)
         self.pt_htable: SharedDict[int, MshvPartition] = SharedDict(f"{name}.pt_htable")
         self.rcu = Rcu(f"{name}.rcu")
+        self.regions_made: SharedDict[int, int] = SharedDict(f"{name}.regions_made", listed=False)
