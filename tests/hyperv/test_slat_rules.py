@@ -172,11 +172,13 @@ def test_small_mappings_that_fill_two_mebibytes_may_be_promoted(table, promotion
     assert t.free == (4 if promotion else 3)
 
 
-@pytest.mark.parametrize("odd", [{"pfn": 0x801}, {"flags": 0x1}, {"flags": MAP_NO_ACCESS}], ids=str)
-def test_unlike_or_misaligned_mappings_are_not_promoted(table, odd):
+@pytest.mark.parametrize(
+    ("pfn", "flags"), [(0x801, RW), (0x800, 0x1), (0x800, MAP_NO_ACCESS)], ids=str
+)
+def test_unlike_or_misaligned_mappings_are_not_promoted(table, pfn, flags):
     t = table(promotion=True)
-    t.map(reps=500, pfn=odd.get("pfn", 0x800))
-    t.map(reps=12, gfn=GFN + 500, **{"pfn": odd.get("pfn", 0x800) + 500, **odd})
+    t.map(reps=500, pfn=pfn)
+    t.map(reps=12, gfn=GFN + 500, pfn=pfn + 500, flags=flags)
     assert not any(entry.large for _, _, entry in t.slat)
     assert t.free == 3
 

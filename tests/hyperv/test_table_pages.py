@@ -105,13 +105,16 @@ def test_a_group_of_consecutive_pages_serves_that_many_tables_and_goes_back_whol
         short = await no_access(hv, partition, gfn=8 * 512)
         # Pages in the group are not free, whether they serve or not.
         back = await hv.call(HvCall.WITHDRAW, partition.id, reps=512)
-        for block in range(8):
+        for block in range(7):
             await hv.call(HvCall.UNMAP_GPA, partition.id, reps=1, gfn=block * 512)
-        return short, back
+        nothing = await hv.call(HvCall.WITHDRAW, partition.id, reps=512)
+        await hv.call(HvCall.UNMAP_GPA, partition.id, reps=1, gfn=7 * 512)
+        return short, back, nothing
 
-    short, back = alone(eight_tables_and_one_more)
+    short, back, nothing = alone(eight_tables_and_one_more)
     assert short.status is HvStatus.INSUFFICIENT_MEMORY
     assert back.pages == (PageRun(1, 208),)
+    assert nothing.done == 0
     assert alone(lambda: hv.call(HvCall.WITHDRAW, partition.id, reps=512)).done == 8
 
 
