@@ -97,7 +97,10 @@ class Planted:
 
 
 class Machine:
-    """Host, hypervisor, driver and VMM; ``gfns`` maps guest programs by VP."""
+    """Host, hypervisor, driver and VMM; ``guests`` are the programs of the VPs.
+
+    ``backing``: what the regions' memory is. ``host`` and ``hv``: further options of the two.
+    """
 
     def __init__(
         self,
@@ -110,17 +113,23 @@ class Machine:
         pool: int = 64,
         scheduler: SchedulerType = SchedulerType.ROOT,
         named_reps: Sequence[int] = (),
+        backing: str = "anon",
+        host: dict[str, Any] | None = None,
+        hv: dict[str, Any] | None = None,
         **config: Any,
     ) -> None:
-        self.host = HostMemory(host_pages, swap_pages)
+        self.host = HostMemory(host_pages, swap_pages, **(host or {}))
         self.mm = Mm(self.host, "mm0")
-        self.hv = Hypervisor(scheduler=scheduler, named_reps=named_reps)
+        self.hv = Hypervisor(scheduler=scheduler, named_reps=named_reps, **(hv or {}))
         self.hv_partition = self.hv.create_partition_direct(vps=len(guests), pool=pool)
         self.driver = resolve_driver(driver).cls(self.hv, self.host, scheduler=scheduler, **config)
         self.partition = self.driver.new_partition(self.hv_partition.id, self.mm)
         self.driver.setup_partition(self.hv_partition.id, self.partition)
         for mem in regions:
-            self.mm.add_vma(mem.userspace_addr, mem.size)
+            if not self.mm.vmas.runs(
+                mem.userspace_addr >> 12, (mem.userspace_addr + mem.size) >> 12
+            ):
+                self.mm.add_vma(mem.userspace_addr, mem.size, backing=backing)
             self.driver.setup_region(self.partition, mem)
         self.guests = guests
         self.vmm = VmmProcess(self.mm, self.driver, self.partition, Addresses())
@@ -132,6 +141,16 @@ class Machine:
     def slat(self) -> Any:
         return self.hv_partition.slat
 
+    def entries(self, lo: int = 0, hi: int = 1 << 40) -> list[tuple[int, int, str, bool]]:
+        """The table as runs (first, end, kind, large) of neighbours that are alike."""
+        found: list[tuple[int, int, str, bool]] = []
+        for a, b, e in self.slat.runs(lo, hi):
+            if found and found[-1][1:] == (a, e.kind, e.large):
+                found[-1] = (found[-1][0], b, e.kind, e.large)
+            else:
+                found.append((a, b, e.kind, e.large))
+        return found
+
     def regions(self) -> list[MshvMemRegion]:
         return self.partition.pt_mem_regions.regions()
 
@@ -142,6 +161,7 @@ class Machine:
         strategy: Any = None,
         bodies: dict[str, Any] | None = None,
         injections: tuple[Injection, ...] = (),
+        watch: dict[str, Any] | None = None,
         **options: Any,
     ) -> Runtime:
         """Run the guests, the programs (``kind`` or ``kind:name`` to lines) and the bodies."""
@@ -153,6 +173,8 @@ class Machine:
             is_driver=lambda m: m.startswith("mshv_async.driver"),
             **options,
         )
+        for name, watcher in (watch or {}).items():
+            rt.watch(name, watcher)
         rt.watch("guest.access", self._accessed)
         rt.watch("guest.unhandled", lambda _, message: self.unhandled.append(message.gfn))
         rt.watch("ioctl.return", lambda _, name, ret, __: self.ioctls.append((name, ret)))
@@ -170,6 +192,21 @@ class Machine:
             self.mm.threads.append(thread)
         run_on_stage(lambda stage: stage.play(rt))
         return rt
+
+    async def issue(self, act: Any) -> None:
+        self.results.append(await act(self.driver))
+
+    def call(self, *acts: Any, **options: Any) -> list[Any]:
+        """Run coroutines ``act(driver)`` one after the other on a VMM thread; their results."""
+        self.results: list[Any] = []
+
+        async def body() -> None:
+            for act in acts:
+                await self.issue(act)
+
+        rt = self.play(bodies={"vmm": body}, **options)
+        assert verdict(rt) == "clean", rt.finding
+        return self.results
 
     def _accessed(self, guest: Any, kind: Any, gfn: int, entry: Any, tag: Tag | int) -> None:
         del entry
