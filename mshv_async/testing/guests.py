@@ -9,8 +9,9 @@ from mshv_async.vmm import VpThread
 
 if TYPE_CHECKING:
     from mshv_async.guest import GuestAccess, GuestProcessor, Operation
-    from mshv_async.scenario.world import World as Inside
     from mshv_async.sim import Tag, Thread
+    from mshv_async.vmm import VmmProcess
+    from mshv_async.vmm.process import Process
 
 
 class CallSource:
@@ -36,10 +37,16 @@ class CallSource:
 
 
 class DrivenGuest:
-    """One virtual processor: a call runs it until its access is over and it halts."""
+    """One virtual processor: a call runs it until its access is over and it halts.
 
-    def __init__(self, inside: Inside, guest: GuestProcessor, source: CallSource) -> None:
-        self.inside = inside
+    `process`: whose threads call RUN_VP, the VMM's or that of the process that has its descriptor.
+    """
+
+    def __init__(
+        self, vmm: VmmProcess, process: Process, guest: GuestProcessor, source: CallSource
+    ) -> None:
+        self.vmm = vmm
+        self.process = process
         self.guest = guest
         self.source = source
         self.index = guest.vp.index
@@ -58,7 +65,7 @@ class DrivenGuest:
         self.source.give(guest.position, access)
         processor.op = guest._declared(access)
         processor.serves, processor.ledger = thread, thread.ledger
-        self.inside.vmm.vp_threads[self.index] = thread
+        self.vmm.vp_threads[self.index] = thread
         thread.owes_progress(1)
 
     async def run(self, thread: Thread, access: GuestAccess) -> Tag | int:
@@ -68,8 +75,7 @@ class DrivenGuest:
         process was killed first.
         """
         self._prepare(thread, access)
-        vmm = self.inside.vmm
-        await VpThread(vmm, vmm, self.index, self.guest).run()
+        await VpThread(self.vmm, self.process, self.index, self.guest).run()
         if self._seen is not None:
             return self._seen
         return -errno.EINTR if thread.fatal_pending else -errno.EFAULT

@@ -18,6 +18,7 @@ from mshv_async.explore.results import step_records
 from mshv_async.explore.verdict import Verdict
 from mshv_async.log import columns, report
 from mshv_async.scenario.programs import Program
+from mshv_async.scenario.references import created_vps
 from mshv_async.scenario.world import WorldPlan, build_runtime
 from mshv_async.sim import Token, current, on_stage
 from mshv_async.sim.driven import DrivenRuntime, ExecutionEnded
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from mshv_async.scenario import Scenario
     from mshv_async.scenario.world import World as Inside
     from mshv_async.sim import Stage, Thread
+    from mshv_async.vmm.process import Process
 
 SAMPLING = ("pct", "random", "fifo", "pos", "urw", "starve")
 """Strategies that one execution makes sense with; the others need a campaign."""
@@ -194,7 +196,8 @@ class World:
     async def run_guest(self, guest: DrivenGuest, access: GuestAccess) -> str | int:
         """Run a VP until one access is over; see :class:`Vp`."""
         self._name_pages([(access.gfn, 1)])
-        return await self._call("vp", f"vp{guest.index}", lambda t: guest.run(t, access))
+        name = f"vp{guest.index}"
+        return await self._call("vp", name, lambda t: guest.run(t, access), guest.process)
 
     async def perform(self, kind: str, text: str) -> str | int:
         """Perform an operation as a thread of a kind; see :class:`Caller`."""
@@ -211,23 +214,28 @@ class World:
             self._serials[thread.name] = body.serial
             return body.result
 
-        return await self._call(kind, kind, _run)
+        return await self._call(kind, kind, _run, self._inside.vmm)
 
     async def _call(
-        self, kind: str, name: str, body: Callable[[Thread], Coroutine[Any, Any, str | int]]
+        self,
+        kind: str,
+        name: str,
+        body: Callable[[Thread], Coroutine[Any, Any, str | int]],
+        process: Process,
     ) -> str | int:
-        rt, vmm = self._rt, self._inside.vmm
+        rt = self._rt
         if rt.ended:
             self._check()
             raise WorldFailure("the world was closed before this call")
-        if kind in OF_A_PROCESS and (vmm.left or any(t.fatal_pending for t in vmm.mm.threads)):
+        gone = process.left or any(t.fatal_pending for t in process.mm.threads)
+        if gone and kind in OF_A_PROCESS:
             return -errno.EINTR  # the process is dead or dying: nobody of it calls any more
 
         async def _enter() -> str | int:
             return await body(current())
 
         thread, future = rt.enter(self._free_name(name), _enter, kind=kind)
-        vmm.join(thread)
+        process.join(thread)
         self._inherit(thread)
         result: str | int = await self._result(future)
         return result
@@ -285,8 +293,10 @@ class World:
             index = guest.vp.index
             if index not in sources:
                 continue
-            guests[index] = DrivenGuest(inside, guest, sources[index])
             thread = inside.vmm.vp_threads[index]
+            processes = (inside.vmm, *inside.vmm.others.values())
+            owner = next(process for process in processes if thread in process.mm.threads)
+            guests[index] = DrivenGuest(inside.vmm, owner, guest, sources[index])
             rt.live.remove(thread)
             thread.finished = True
             self._names[thread.name] = thread
@@ -332,4 +342,5 @@ def _driven(
             source = sources[int(thread.name.removeprefix("vp"))] = CallSource()
             threads.append(msgspec.structs.replace(thread, program=Program(), source=source))
     scenario = msgspec.structs.replace(plan.scenario, threads=tuple(threads))
-    return replace(plan, scenario=scenario), sources
+    created = created_vps(scenario.threads)
+    return replace(plan, scenario=scenario, created=created), sources
