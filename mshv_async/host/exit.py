@@ -51,6 +51,9 @@ async def exit_mmap(mm: Mm) -> None:
     await mmap_read_unlock(mm)
     mm.flags.oom_skip = True
     await mmap_write_lock(mm)
+    leaked = mm.ptes.total(0, ULONG_MAX >> PAGE_SHIFT)
+    if leaked:  # the kernel says "Bad rss-counter state" when the structure goes
+        note("mm.bad_rss", mm=mm.name, pages=leaked)
     mm.vmas.clear(0, ULONG_MAX >> PAGE_SHIFT)
     probe("vma.change", mm)
     await mmap_write_unlock(mm)

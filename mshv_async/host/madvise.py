@@ -13,7 +13,7 @@ from mshv_async.host.mm import (
     mmap_write_lock_killable,
     mmap_write_unlock,
 )
-from mshv_async.host.mmap import cut_vmas
+from mshv_async.host.mmap import cut_vmas, merge_vmas
 from mshv_async.host.notifier import (
     MmuNotifierRange,
     NotifierEvent,
@@ -78,6 +78,7 @@ async def _advise_huge(mm: Mm, lo: int, hi: int, flag: str) -> int:
             continue
         await cut_vmas(mm, a, b, "vma.advise")
         mm.vmas.set(a, b, vma.part(a, b)._replace(flags=flags))
+        merge_vmas(mm, a, b)
         probe("vma.change", mm)
     await mmap_write_unlock(mm)
     return ret

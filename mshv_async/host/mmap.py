@@ -144,6 +144,23 @@ async def cut_vmas(mm: Mm, lo: int, hi: int, label: str) -> None:
     _split(mm, lo, hi)
 
 
+def merge_vmas(mm: Mm, lo: int, hi: int) -> None:
+    """Join what was cut at ``lo`` and ``hi`` and is alike again, in the step that made it so.
+
+    Only huge pages mind where VMAs end; without them the cuts stay.
+    """
+    if not mm.host.large:
+        return
+    for edge in (lo, hi):
+        left, right = mm.vmas.get(edge - 1), mm.vmas.get(edge)
+        if left is None or right is None or left.end != right.start:
+            continue
+        joined = left._replace(end=right.end)
+        first, last = joined.vpns
+        if joined.part(edge, last) == right:
+            mm.vmas.set(first, last, joined)
+
+
 def _split(mm: Mm, lo: int, hi: int) -> None:
     """Cut VMAs at ``lo`` and ``hi``, so that what each records is what is left of it."""
     for edge in (lo, hi):
@@ -164,6 +181,7 @@ async def _unmap_region(mm: Mm, lo: int, hi: int) -> None:
 async def _protect(mm: Mm, lo: int, hi: int, vma: Vma, prot: str) -> None:
     await cut_vmas(mm, lo, hi, "vma.protect")
     mm.vmas.set(lo, hi, vma.part(lo, hi)._replace(prot=prot))
+    merge_vmas(mm, lo, hi)
     probe("vma.change", mm)
     await do(Op("pte.scan", mm.ptes, lo, hi, write=False))
     populated = mm.ptes.runs(lo, hi)

@@ -190,6 +190,20 @@ def test_third_bracket_of_a11_is_the_collapse_after_the_split():
     assert world.host.nr_free == 4095 - 512, "the old folio went as a whole"
 
 
+def test_rights_taken_and_given_back_let_khugepaged_join_the_range_again():
+    world = huge_world()
+    world.mm.populate(BASE, 512)
+
+    async def body():
+        await mprotect(world.mm, BASE + 8 * PAGE, 8 * PAGE, "r")
+        assert await collapse_huge_page(world.mm, BASE) == -EINVAL, "three VMAs"
+        await mprotect(world.mm, BASE + 8 * PAGE, 8 * PAGE, "rw")
+        return await collapse_huge_page(world.mm, BASE)
+
+    assert run(world, body)[0] == 0
+    assert len(world.mm.vmas) == 1
+
+
 def test_pages_of_a_split_leaf_with_a_pin_stay_until_unpinned():
     world = huge_world()
     world.mm.populate(BASE, 512)
