@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mshv_async.hyperv import PartitionState
 from mshv_async.oracle.observed import Observed, is_movable
 from mshv_async.sim import name_of
 
@@ -15,8 +14,7 @@ if TYPE_CHECKING:
 class AccessNotAbsent:
     """Judged at each change of the table, from the map's return to the unmap's start.
 
-    An absent entry makes the guest's touch an UNMAPPED_GPA, which no version handles. FINALIZE
-    drops the whole table; no guest runs any more.
+    An absent entry makes the guest's touch an UNMAPPED_GPA, which no version handles.
     """
 
     name = "access-not-absent"
@@ -28,8 +26,6 @@ class AccessNotAbsent:
 
     def on_slat(self, partition: HvPartition, lo: int, hi: int) -> None:
         """Look for holes in the changed part of each mapped region."""
-        if partition.state is not PartitionState.ACTIVE:
-            return
         for region in self.world.mapped:
             if not is_movable(region):
                 continue

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mshv_async.driver import MshvMemRegion, RegionType
+from mshv_async.hyperv import PartitionState
 from mshv_async.sim import current_or_none
 from mshv_async.sim.faults import Finding
 from mshv_async.sim.verdicts import innermost, title
@@ -90,7 +91,12 @@ class Observed:
 
     @property
     def mapped(self) -> list[MshvMemRegion]:
-        """The regions whose map ioctl has returned and whose unmap ioctl has not begun."""
+        """The regions whose map ioctl has returned and whose unmap ioctl has not begun.
+
+        FINALIZE drops the whole table: from then on there are none.
+        """
+        if self.hv_partition.state is not PartitionState.ACTIVE:
+            return []
         if not self.gone and not self.unmapping:
             return self.created
         return [r for r in self.created if not self.is_leaving(r)]

@@ -6,7 +6,19 @@ from mshv_async.driver import EFAULT, MshvMemRegion, RegionType, kzalloc, resolv
 from mshv_async.host import PAGE_SHIFT, mmget_not_zero, mmput
 from mshv_async.sim import Completion, Refcount
 
-_BASE = resolve_driver("fix1+init-before-insert+list-before-map+quiet-trylock-failure").cls
+_PATCHES = (
+    "init-before-insert",
+    "list-before-map",
+    "quiet-trylock-failure",
+    "huge-order-stride",
+    "unmap-mmio",
+    "publish-before-fd",
+    "count-before-status",
+    "rollback-in-pages",
+    "deposit-by-status",
+    "return-map-error",
+)
+_BASE = resolve_driver("+".join(("fix1", *_PATCHES))).cls
 
 
 class WaitedRegion(MshvMemRegion):
