@@ -162,9 +162,13 @@ class Machine:
         bodies: dict[str, Any] | None = None,
         injections: tuple[Injection, ...] = (),
         watch: dict[str, Any] | None = None,
+        before: Any = None,
         **options: Any,
     ) -> Runtime:
-        """Run the guests, the programs (``kind`` or ``kind:name`` to lines) and the bodies."""
+        """Run the guests, the programs (``kind`` or ``kind:name`` to lines) and the bodies.
+
+        ``before(rt)`` is called when all else is set up.
+        """
         strategy = strategy or Fifo()
         strategy.begin(0)
         rt = Runtime(
@@ -190,6 +194,8 @@ class Machine:
             thread = rt.spawn(name, body)
             thread.mm = self.mm
             self.mm.threads.append(thread)
+        if before is not None:
+            before(rt)
         run_on_stage(lambda stage: stage.play(rt))
         return rt
 

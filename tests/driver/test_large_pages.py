@@ -81,7 +81,7 @@ def discard_eight(driver, pages=1024):
 
 @pytest.mark.parametrize("driver", ["v7", "v9"])
 def test_b05_a_partial_discard_runs_past_the_region(driver):
-    machine, result, seen = discard_eight(driver)
+    _, result, seen = discard_eight(driver)
     assert result == "oops"
     # All 2 MiB were made inaccessible for the eight pages.
     assert (512, [(GFN, GFN + 512, "noaccess", True)]) in seen
