@@ -9,7 +9,9 @@ import pytest
 
 from mshv_async.cli import main
 from mshv_async.explore.campaign import explore_sync
+from mshv_async.pytest_plugin import MARKER
 from mshv_async.scenario import Scenario
+from mshv_async.testing.callers import Host, Khugepaged, OomReaper, Reclaimer, Vmm, Vp
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 
@@ -45,6 +47,22 @@ def test_the_driver_of_the_readme_is_caught(
     status = main(["explore", "litmus/one-page", "--driver", "my_driver.py:NeverTouchesTheTable"])
     assert status == 1, "the scenario expects an unknown driver to be clean"
     assert "invariant:stale-mapping" in capsys.readouterr().out
+
+
+def test_the_test_of_the_readme_is_one_that_runs() -> None:
+    file = Path(__file__).parent / "stress" / "test_reclaim_storm.py"
+    text = file.read_text()
+    assert block("python", text.partition("\n")[0]) == text
+    assert "python -m pytest tests/stress/test_reclaim_storm.py" in README
+
+
+def test_the_readme_names_every_call_of_a_world() -> None:
+    for caller in (Vp, Host, Vmm, Reclaimer, OomReaper, Khugepaged):
+        for name in vars(caller):
+            if not name.startswith("_") and callable(getattr(caller, name)):
+                assert f"`{name}" in README, f"{caller.__name__}.{name}"
+    said = " ".join(README.split())
+    assert f"`{MARKER.partition(':')[0]}`" in said
 
 
 @pytest.mark.parametrize("driver", ["v6", "v7", "v9", "fix1"])

@@ -73,7 +73,10 @@ class Places:
         """Give host memory its address; `unmap` and what names no memory have none."""
         if operation.gfn is None or operation.kind == "unmap":
             return operation
-        address = self.address(operation.gfn, operation.pages)
+        try:
+            address = self.address(operation.gfn, operation.pages)
+        except Misfit:  # a range may go on where nothing is mapped, as in any program
+            address = self.address(operation.gfn)
         return msgspec.structs.replace(operation, address=address)
 
     def _mapped(self, operation: Operation) -> Operation:

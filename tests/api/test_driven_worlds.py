@@ -164,6 +164,15 @@ def test_two_calls_to_one_vp_queue_up() -> None:
     assert drive(body) == "c"
 
 
+def test_a_range_may_go_on_where_nothing_is_mapped() -> None:
+    async def body(world: World) -> None:
+        await world.vp(0).write(0x203, "a")
+        assert await world.host.madvise_dontneed(0x203, 8) == -errno.ENOMEM
+        assert await world.vp(0).read(0x203) == 0
+
+    drive(body)
+
+
 # -- findings -----------------------------------------------------------------------------------
 
 

@@ -151,6 +151,23 @@ def test_a_finding_after_the_last_line_of_the_body_fails_the_test_itself(tmp_pat
     assert "lost-unlock: region_interval_invalidate" in out
 
 
+def test_the_example_of_the_design_runs(tmp_path: Path) -> None:
+    text = (
+        USERS.partition("class Forgets")[0]
+        + """
+@pytest.mark.mshv("scenarios/litmus/one-page.toml", driver="v6", seeds=range(8))
+async def test_reads_follow_discards(world: World):
+    async with anyio.create_task_group() as tg:
+        tg.start_soon(world.vp(0).write, 0x200, "a")
+        tg.start_soon(world.host.madvise_dontneed, 0x200, 8)
+    assert await world.vp(0).read(0x200) in ("a", 0)
+"""
+    )
+    status, out = collected(tmp_path, text)
+    assert status == 0, out
+    assert "8 passed" in out
+
+
 def test_marks_of_classes_and_modules_count_and_users_fixtures_take_worlds(tmp_path: Path) -> None:
     text = """\
 import pytest, pytest_asyncio
