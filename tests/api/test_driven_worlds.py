@@ -213,7 +213,7 @@ def test_a_finding_fails_every_call_under_way_with_the_report() -> None:
     assert error.verdict == "lost-unlock"
     text = str(error)
     assert text.startswith("lost-unlock: region_interval_invalidate (region.mutex)")
-    assert "notifier.start mm0.notifier 0x100000000" in text, "the columns"
+    assert "notifier.start mm0.notifier" in text, "the columns"
 
 
 def test_a_finding_that_the_body_swallows_fails_it_in_the_end() -> None:
