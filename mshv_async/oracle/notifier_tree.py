@@ -59,7 +59,8 @@ class NotifierTree:
     def on_free(self, obj: Any) -> None:
         """Leave what is freed to others: its use is worse than a late callback."""
         if self.removed:
-            self.removed = [m for m in self.removed if getattr(m, "region", None) is not obj]
+            kept = [m for m in self.removed if m is not obj]
+            self.removed = [m for m in kept if getattr(m, "region", None) is not obj]
 
     def on_callback(self, mni: Any, range: MmuNotifierRange) -> None:
         """No callback may come for a subscription whose removal returned."""
