@@ -87,8 +87,8 @@ def test_a_timed_run_is_logged_with_fault_latencies_and_lock_times(tmp_path):
     assert analysis["verdict"]["verdict"] == "clean"
 
 
-def interrupted(args, times, folder, seconds=3):
-    """Run a command in a folder and send it so many ^C, a second apart."""
+def interrupted(args, times, folder, ready):
+    """Run a command in a folder and, once a file is there, send it so many ^C, a second apart."""
     with subprocess.Popen(
         [sys.executable, "-m", "mshv_async.cli", *args],
         stdout=subprocess.PIPE,
@@ -100,9 +100,10 @@ def interrupted(args, times, folder, seconds=3):
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     ) as process:
         try:
+            while not ready.exists() and process.poll() is None:
+                time.sleep(0.1)
             for _ in range(times):
-                time.sleep(seconds)
-                seconds = 1
+                time.sleep(1)
                 process.send_signal(signal.SIGINT)
             out, err = process.communicate(timeout=30)
         finally:
@@ -112,20 +113,24 @@ def interrupted(args, times, folder, seconds=3):
 
 def test_ctrl_c_keeps_and_reports_what_was_found_so_far(tmp_path):
     args = ["explore", "litmus/one-page", "--driver", "fix1", "--schedules", "100000000"]
-    status, out, err = interrupted([*args, "--out", str(tmp_path)], 1, tmp_path)
+    out = tmp_path / "out"
+    status, out, err = interrupted([*args, "--out", str(out)], 1, tmp_path, ready=out)
     assert (status, err) == (130, "mshv-async: interrupted\n")
     assert "interrupted: this is what was found so far" in out
-    outcome = json.loads((tmp_path / "outcome.json").read_text())
+    outcome = json.loads((tmp_path / "out" / "outcome.json").read_text())
     assert outcome["schedules"] > 0
     assert outcome["interrupted"] is True
 
 
 SPINNING = """\
+from pathlib import Path
+
 from mshv_async.driver import V6
 
 
 class Spins(V6):
     async def region_interval_invalidate(self, mni, range, cur_seq):
+        Path("spinning").touch()
         while True:
             pass
 """
@@ -135,7 +140,7 @@ class Spins(V6):
 def test_ctrl_c_ends_a_driver_that_spins(command, times, tmp_path):
     (tmp_path / "spins.py").write_text(SPINNING)
     args = [command, "litmus/one-page", "--driver", "spins.py:Spins"]
-    status, _, err = interrupted(args, times, tmp_path, seconds=2)
+    status, _, err = interrupted(args, times, tmp_path, ready=tmp_path / "spinning")
     assert (status, err) == (130, "mshv-async: interrupted\n")
 
 

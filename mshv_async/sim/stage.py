@@ -24,7 +24,7 @@ class Exited(Exception):
     """Modelled code tried to end the program (``sys.exit``)."""
 
 
-class _Interrupted(Exception):
+class Interrupted(Exception):
     """Stands for a KeyboardInterrupt, which would tear the loop itself down."""
 
 
@@ -137,7 +137,7 @@ class Stage:
         except SystemExit as error:  # a user's driver must not end the program without a word
             runtime.crashed(thread, Exited(repr(error)).with_traceback(error.__traceback__))
         except KeyboardInterrupt:  # it came while modelled code ran: end that in good order
-            runtime.crashed(thread, _Interrupted())
+            runtime.crashed(thread, Interrupted())
         self._vacate(seat)
         try:
             runtime.thread_finished(thread)
@@ -175,5 +175,5 @@ def run_on_stage(act: Callable[[Stage], Awaitable[Any]], *, realtime: bool = Fal
     options = {} if realtime else {"loop_factory": sim_loop_factory}
     try:
         return anyio.run(on_stage, act, backend_options=options)
-    except _Interrupted:
+    except Interrupted:
         raise KeyboardInterrupt from None

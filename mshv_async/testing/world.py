@@ -23,6 +23,7 @@ from mshv_async.scenario.world import WorldPlan, build_runtime
 from mshv_async.sim import Token, current, on_stage
 from mshv_async.sim.driven import DrivenRuntime, ExecutionEnded
 from mshv_async.sim.loop import SimLoop
+from mshv_async.sim.stage import Interrupted
 from mshv_async.sim.strategies import Pct
 from mshv_async.testing.callers import Host, Khugepaged, OomReaper, Reclaimer, Vmm, Vp
 from mshv_async.testing.failure import WorldFailure
@@ -136,6 +137,8 @@ class World:
         loop = asyncio.get_running_loop()
         if not isinstance(loop, SimLoop):
             raise TypeError("a world is driven on the simulated loop: mark the test with mshv")
+        if loop.on_idle is not None:
+            raise RuntimeError("a loop drives one world at a time, and one is open already")
         self._host = loop.create_task(on_stage(self._play))
         while self._rt.loop is None and not self._host.done():  # noqa: ASYNC110 - a turn or two
             await asyncio.sleep(0)
@@ -174,6 +177,8 @@ class World:
             self._rt.finish(None)
         await asyncio.wait([self._host])
         self._host.exception()  # every call has told it, or end()
+        if self._rt.loop is not None:
+            self._rt.loop.on_idle = None
 
     def _check(self) -> None:
         if self._rt.error is not None:
@@ -276,6 +281,8 @@ class World:
                     cancelled = error
         try:
             result = future.result()
+        except Interrupted:
+            raise KeyboardInterrupt from None
         except ExecutionEnded as ended:
             raise WorldFailure(self.report() or str(ended), log_finding(self._rt)) from None
         if cancelled is not None:

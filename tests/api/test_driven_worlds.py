@@ -325,6 +325,26 @@ def test_a_world_opens_on_the_simulated_loop_only() -> None:
         asyncio.run(whole())
 
 
+def test_a_loop_drives_one_world_at_a_time() -> None:
+    async def body(world: World) -> None:
+        with pytest.raises(RuntimeError, match="one world at a time"):
+            await World(world.scenario, resolve_driver("v6")).__aenter__()
+
+    drive(body)
+
+
+def test_an_interrupt_inside_modelled_code_ends_the_session_not_the_test() -> None:
+    class Interrupts(V6):
+        async def handle_gpa_intercept(self, vp: Any) -> Any:
+            raise KeyboardInterrupt
+
+    async def body(world: World) -> None:
+        await world.vp(0).write(0x200)
+
+    with pytest.raises(KeyboardInterrupt):
+        drive(body, driver=Interrupts)
+
+
 # -- programs beside ----------------------------------------------------------------------------
 
 
