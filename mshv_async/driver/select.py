@@ -12,6 +12,7 @@ from typing import Final
 from mshv_async.driver.patches import (
     aligned_stride,
     check_access,
+    contiguous_stride,
     count_before_status,
     deposit_by_status,
     deposit_outside_mutex,
@@ -53,6 +54,7 @@ PATCHES: Final[dict[str, Patch]] = {
         per_chunk_stride,
         aligned_stride,
         huge_order_stride,
+        contiguous_stride,
         check_access,
         killable_retry,
         range_retry,

@@ -90,7 +90,7 @@ def piece_end(mm: Mm, at: int, hi: int) -> int:
 async def stand_at_piece(mm: Mm, label: str, at: int, lo: int, hi: int) -> int:
     """Declare a change of the next piece from ``at`` on; return where it ends.
 
-    A leaf that sticks out of ``[lo, hi)`` is split first, inside the caller's bracket: the second
+    A leaf that sticks out of ``[at, hi)`` is split first, inside the caller's bracket: the second
     event of a partial MADV_DONTNEED (bugs.md A11).
     """
     while True:
@@ -99,7 +99,7 @@ async def stand_at_piece(mm: Mm, label: str, at: int, lo: int, hi: int) -> int:
         leaf = leaf_across(mm, at, end)
         if leaf is None:
             return end
-        if leaf[0] < lo or leaf[1] > hi:
+        if leaf[0] < at or leaf[1] > hi:  # one faulted in behind ``at`` meanwhile sticks out too
             await split_huge_pmd(mm, leaf[0])
 
 
