@@ -54,7 +54,7 @@ class Process(Shared):
 
     async def _sleep(self) -> None:
         await do(self._asleep())
-        current().daemon = False  # from here on somebody waits for it
+        current().daemon = False
         await self.leave()
 
     # -- signals and the end ---------------------------------------------------------------
@@ -63,7 +63,7 @@ class Process(Shared):
         """Send a fatal signal to the process; it reaches each of its threads at once."""
         await step("signal.kill", self.mm, write=True)
         for thread in self.mm.threads:
-            thread.signal_fatal()
+            _kill(thread)
         note("vmm.kill", process=self.name)
         return 0
 
@@ -77,7 +77,7 @@ class Process(Shared):
         probe("process.exit", self.mm)
         for thread in self.mm.threads:
             if thread is not current():
-                thread.signal_fatal()
+                _kill(thread)
         return 0
 
     async def leave(self) -> None:
@@ -125,6 +125,11 @@ class Process(Shared):
         note("file.close", process=self.name, fd=fd, file=file.name)
         probe("file.close", current(), file.kind, file.object)
         await checked_call("close", fput(file, self.driver))
+
+
+def _kill(thread: Thread) -> None:
+    thread.daemon = False  # also of one that only slept, the end is waited for
+    thread.signal_fatal()
 
 
 def _never(_: Thread) -> bool:

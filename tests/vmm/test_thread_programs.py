@@ -96,3 +96,10 @@ def test_an_exit_that_the_kernel_left_ends_the_guest_operation():
     assert verdict(rt) == "clean"
     assert machine.unhandled == [0x900]
     assert [kind for kind, _, _ in machine.accesses] == ["0w"]
+
+
+def test_a_region_that_is_mapped_again_has_a_name_of_its_own():
+    """Reports of two regions at one gfn can be told apart."""
+    machine = Machine("fix1", regions=[argument()])
+    machine.play({"vmm": ["unmap 0x200", "map 0x200 8KiB", "map 0x400 4KiB"]})
+    assert [region.name for region in machine.regions()] == ["region@0x400", "region@0x200#2"]
