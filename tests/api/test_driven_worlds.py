@@ -12,7 +12,7 @@ import pytest
 from mshv_async import Scenario, World
 from mshv_async.driver import V6, resolve_driver
 from mshv_async.explore.drivers import driver_spec
-from mshv_async.sim import INTERRUPTIBLE, Completion
+from mshv_async.sim import INTERRUPTIBLE, Completion, step
 from mshv_async.sim.digest import digest
 from mshv_async.sim.loop import SimLoop
 from mshv_async.testing import WorldFailure
@@ -412,3 +412,73 @@ def test_calls_of_a_killed_process_return_eintr() -> None:
         assert await world.host.madvise_dontneed(0x200) == -errno.EINTR
 
     drive(body)
+
+
+# -- kinds of worlds ----------------------------------------------------------------------------
+
+
+def test_a_call_that_never_gets_done_is_a_livelock() -> None:
+    class Spins(V6):
+        async def region_range_fault(self, region: Any, page_offset: int, page_count: int) -> int:
+            while True:
+                await step("spin")
+
+    async def body(world: World) -> None:
+        await world.vp(0).write(0x200)
+
+    assert failure(body, driver=Spins).verdict == "livelock"
+
+
+def test_worlds_under_the_hypervisors_scheduler_are_driven_alike() -> None:
+    text = '[hypervisor]\nscheduler = "hypervisor"\n'
+
+    async def body(world: World) -> Any:
+        await storm(world)
+        assert await world.vp(0).write(0x200, "a") == 0
+        return await world.vp(1).read(0x200)
+
+    for seed in range(10):
+        assert (
+            drive(body, text=TWO_VPS.replace("[[region]]", f"{text}[[region]]"), seed=seed) == "a"
+        )
+
+
+def test_a_processor_that_another_process_runs_is_driven_too() -> None:
+    text = TWO_VPS.replace("count = 2", 'process = "helper"')
+    text += '[[process]]\nname = "helper"\nmemory = "8KiB"\n'
+
+    async def body(world: World) -> None:
+        assert await world.vp(0).write(0x200, "a") == 0
+        await world.vmm.do("kill helper")
+        assert await world.vp(0).write(0x200, "b") == -errno.EINTR
+        assert await world.host.touch(0x200) == "a"
+
+    drive(body, text=text)
+
+
+def test_descriptors_are_closed_and_processes_end_by_any_operation() -> None:
+    async def body(world: World) -> None:
+        await world.vp(0).write(0x200, "a")
+        assert await world.vmm.do("close vp 1") == 0
+        assert await world.vmm.do("close vp 1") == -errno.EBADF
+        assert await world.vmm.do("exit") == 0
+        assert await world.host.touch(0x200) == -errno.EINTR
+
+    drive(body, driver="fix1+regions-before-finalize+unmap-before-notifier-removal")
+
+
+def test_kernel_threads_of_the_host_work_beside_the_calls() -> None:
+    text = TWO_VPS.replace(
+        "[[region]]",
+        '[host]\nmemory = "128KiB"\nswap = "1MiB"\nwatermark = 14\nkswapd = true\n[[region]]',
+    ).replace('"16KiB"', '"64KiB"')
+
+    async def body(world: World) -> World:
+        for gfn in range(0x200, 0x210):
+            assert await world.vp(gfn & 1).write(gfn, f"{gfn:x}") == 0
+        for gfn in range(0x200, 0x210):
+            assert await world.vp(0).read(gfn) == f"{gfn:x}"
+        return world
+
+    world = drive(body, text=text)
+    assert "kswapd0" in {world._rt.all_threads[tid].name for tid, _ in world._rt.trace}
