@@ -87,7 +87,7 @@ def piece_end(mm: Mm, at: int, hi: int) -> int:
     return leaf[0] if leaf[0] > at else min(leaf[1], hi)
 
 
-async def stand_at_piece(mm: Mm, label: str, at: int, lo: int, hi: int) -> int:
+async def stand_at_piece(mm: Mm, label: str, at: int, hi: int) -> int:
     """Declare a change of the next piece from ``at`` on; return where it ends.
 
     A leaf that sticks out of ``[at, hi)`` is split first, inside the caller's bracket: the second

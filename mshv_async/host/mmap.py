@@ -197,7 +197,7 @@ async def _protect(mm: Mm, lo: int, hi: int, vma: Vma, prot: str) -> None:
     if mm.host.large:
         at = first
         while at < hi:
-            end = await stand_at_piece(mm, "pte.protect", at, first, hi)
+            end = await stand_at_piece(mm, "pte.protect", at, hi)
             _protect_piece(mm, at, end, prot)
             at = end
     else:

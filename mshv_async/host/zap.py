@@ -30,7 +30,7 @@ async def zap_range(mm: Mm, lo: int, hi: int) -> int:
     else:
         at = lo
         while at < hi:
-            end = await stand_at_piece(mm, "pte.zap", at, lo, hi)
+            end = await stand_at_piece(mm, "pte.zap", at, hi)
             zapped += _clear_entries(mm, at, end, gathered)
             at = end
     if zapped:
