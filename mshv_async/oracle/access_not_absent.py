@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from mshv_async.oracle.observed import Observed, is_movable
 from mshv_async.sim import name_of
+from mshv_async.sim.spans import span
 
 if TYPE_CHECKING:
     from mshv_async.hyperv import HvPartition
@@ -36,7 +37,7 @@ class AccessNotAbsent:
                     self.world.violated(
                         self.name,
                         (
-                            f"gfns {x:#x}-{y:#x} of {name_of(region)} lost their entries",
+                            f"gfns {span(x, y)} of {name_of(region)} lost their entries",
                             "a touch there is UNMAPPED_GPA, which is not handled",
                         ),
                         objects=(name_of(region),),

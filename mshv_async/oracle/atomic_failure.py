@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mshv_async.oracle.observed import PAGE_SHIFT, Observed
+from mshv_async.sim.spans import span
 
 if TYPE_CHECKING:
     from mshv_async.driver import MshvUserMemRegion
@@ -36,11 +37,11 @@ class AtomicFailure:
         before = self.before.pop(thread.name, [])
         for a, b, entry in self.world.hv_partition.slat.pieces(*gfns_of(args[0])):
             if ret == 0 and entry is None:
-                self._violated(f"map succeeded, but gfns {a:#x}-{b:#x} have no entry", name)
+                self._violated(f"map succeeded, but gfns {span(a, b)} have no entry", name)
                 return
             left_over = any(lo <= a and b <= hi for lo, hi in before)
             if ret < 0 and entry is not None and not left_over and not self.world.owners(a):
-                self._violated(f"map failed ({ret}), but gfns {a:#x}-{b:#x} kept entries", name)
+                self._violated(f"map failed ({ret}), but gfns {span(a, b)} kept entries", name)
                 return
 
     def _violated(self, what: str, name: str) -> None:

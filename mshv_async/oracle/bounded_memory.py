@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from mshv_async.driver import MshvMemRegion, MshvVp
+from mshv_async.driver import MshvMemRegion
 from mshv_async.oracle.observed import Observed
 from mshv_async.sim import Thread, name_of
-
-if TYPE_CHECKING:
-    from mshv_async.hyperv import VirtualProcessor
 
 PER_PAGE_BYTES: Final = 8
 """A region's array has a pointer for each page."""
@@ -28,8 +25,7 @@ class BoundedMemory:
     """Adds up what the driver tells of its allocations.
 
     A region has 8 bytes for each of its pages, a thread 4 KiB for the fault that it serves and as
-    much for a deposit, and nothing when its ioctl returns or its guest runs again. With the
-    partition go its processors and regions.
+    much for a deposit, and nothing when it is over. With the partition go its processors.
     """
 
     name = "bounded-memory"
@@ -39,15 +35,11 @@ class BoundedMemory:
         self.world = world
         self.regions: list[tuple[MshvMemRegion, int]] = []  # bytes that each was given
         self.threads: dict[str, dict[str, int]] = {}  # by thread and site: bytes
-        self.vps: list[MshvVp] = list(world.partition.pt_vp_array.values())
         rt = world.rt
         rt.watch("driver.alloc", self.on_alloc)
         rt.watch("driver.free", self.on_free)
-        rt.watch("object.alloc", self.on_object)
-        rt.watch("object.free", self.on_object_free)
-        rt.watch("guest.refused", self.on_refused)
-        rt.watch("ioctl.return", self.on_return)
-        rt.watch("thread.exit", self.on_exit)
+        rt.watch("object.free", self.on_object)
+        rt.watch("world.end", self.on_end)
 
     def on_alloc(self, owner: Any, nbytes: int, site: str) -> None:
         """Add an allocation and compare with the bound of its owner."""
@@ -84,46 +76,26 @@ class BoundedMemory:
         if not sites:
             self.threads.pop(owner.name, None)
 
-    def on_refused(self, vp: VirtualProcessor, *args: Any) -> None:
-        """Look for what the last handling of a processor's thread left."""
-        del args
-        if self.threads:
-            thread = self.world.vp_threads.get(vp.index)
-            if thread is not None:
-                self._left(thread, "its guest runs again")
-
-    def on_return(self, thread: Thread, *args: Any) -> None:
-        """Look for what an ioctl left."""
-        del args
-        self._left(thread, "its ioctl returns")
-
-    def on_exit(self, thread: Thread) -> None:
-        """Look for what a thread leaves."""
-        self._left(thread, "it is gone")
-
-    def _left(self, thread: Thread, when: str) -> None:
-        for site, nbytes in self.threads.pop(thread.name, {}).items():
-            self._violated(
-                site,
-                f"{thread.name} leaves {nbytes} bytes for {site} behind",
-                f"{when}, and nobody knows of them any more",
-            )
-
     def on_object(self, obj: Any) -> None:
-        """Follow the processors' objects."""
-        if isinstance(obj, MshvVp):
-            self.vps = [*self.vps, obj]
-
-    def on_object_free(self, obj: Any) -> None:
         """Look for what the partition leaves when it goes."""
-        self.regions = [r for r in self.regions if r[0] is not obj]
-        self.vps = [vp for vp in self.vps if vp is not obj]
-        if obj is self.world.partition and self.vps:
+        if self.regions:
+            self.regions = [r for r in self.regions if r[0] is not obj]
+        if obj is self.world.partition and self.world.vps:
             self._violated(
                 "processors",
-                f"{name_of(obj)} is freed, and {name_of(self.vps[0])} was not",
+                f"{name_of(obj)} is freed, and {name_of(self.world.vps[0])} was not",
                 "nobody can free it any more",
             )
+
+    def on_end(self) -> None:
+        """Look for what threads left."""
+        for name, sites in self.threads.items():
+            for site, nbytes in sites.items():
+                self._violated(
+                    site,
+                    f"{name} leaves {nbytes} bytes for {site} behind",
+                    "it is gone, and nobody knows of them any more",
+                )
 
     def _violated(self, what: str, *story: str) -> None:
         self.world.violated(self.name, story, functions=(what,))

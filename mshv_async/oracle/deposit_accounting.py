@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from mshv_async.hyperv import HvStatus
 from mshv_async.oracle.observed import ALL_PFNS, Observed
 from mshv_async.sim import RangeMap, current, name_of
+from mshv_async.sim.spans import span
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,17 +36,27 @@ class DepositAccounting:
         self.owned: RangeMap[int] = RangeMap("oracle.deposited")  # pfn to partition id
         self.unnumbered: dict[int, int] = {}  # by partition id: pages that set-up put in
         self.short: dict[str, int] = {}  # by thread: whose pool its last call found short
+        self.watching = False
         for partition in world.hv_partition.hv.partitions:
-            self.unnumbered[partition.id] = _unnumbered(partition)
+            self.unnumbered[partition.id] = partition.pool.deposited
             for lo, hi, _ in partition.pool.frames.runs(0, ALL_PFNS):
                 self.owned.set(lo, hi, partition.id)
+                self.unnumbered[partition.id] -= hi - lo
         rt = world.rt
         rt.watch("pool.deposit", self.on_deposit)
         rt.watch("pool.withdraw", self.on_withdraw)
         rt.watch("hypercall.failed", self.on_failed)
-        rt.watch("frame.free", self.on_free)
-        rt.watch("slat.op", self.on_operation)
-        rt.watch("ioctl.begin", self.on_ioctl)
+        if self.owned:
+            self._begin()
+
+    def _begin(self) -> None:
+        """Watch the rest, now that some pool was short or some page lies in one."""
+        if not self.watching:
+            self.watching = True
+            rt = self.world.rt
+            rt.watch("frame.free", self.on_free)
+            rt.watch("slat.op", self.on_operation)
+            rt.watch("ioctl.begin", self.on_ioctl)
 
     # -- whose pool is short ---------------------------------------------------------------
 
@@ -53,8 +64,10 @@ class DepositAccounting:
         """Remember which pool a call found too small."""
         if result.status in _CHILD:
             self.short[current().name] = request.partition_id
+            self._begin()
         elif result.status in _ROOT:
             self.short[current().name] = self.world.hv_partition.hv.root.id
+            self._begin()
 
     def on_operation(self, *operation: Any) -> None:
         """Forget it when the thread tries again, or something else."""
@@ -71,6 +84,7 @@ class DepositAccounting:
 
     def on_deposit(self, partition: HvPartition, runs: Sequence[PageRun]) -> None:
         """Hand pages over, to the pool that was short if one was."""
+        self._begin()
         thread = current()
         caller = (thread.serves or thread).name
         wanted = self.short.pop(caller, partition.id)
@@ -85,7 +99,7 @@ class DepositAccounting:
             if owned:
                 lo, hi, owner = owned[0]
                 self._violated(
-                    f"pages {lo:#x}-{hi:#x} are deposited in {name_of(partition)}",
+                    f"pages {span(lo, hi)} are deposited in {name_of(partition)}",
                     f"they lie in the pool of partition {owner} already",
                 )
             self.owned.set(pfn, pfn + length, partition.id)
@@ -98,7 +112,7 @@ class DepositAccounting:
                 if owner != partition.id:
                     whose = "the host" if owner is None else f"partition {owner}"
                     self._violated(
-                        f"pages {lo:#x}-{hi:#x} are withdrawn from {name_of(partition)}",
+                        f"pages {span(lo, hi)} are withdrawn from {name_of(partition)}",
                         f"they were {whose}'s",
                     )
             self.owned.clear(pfn, pfn + length)
@@ -120,7 +134,7 @@ class DepositAccounting:
         del host
         for lo, hi, owner in self.owned.runs(pfn_lo, pfn_hi) if self.owned else ():
             self._violated(
-                f"{current().name} frees pages {lo:#x}-{hi:#x}",
+                f"{current().name} frees pages {span(lo, hi)}",
                 f"they lie in the pool of partition {owner}",
                 "whoever gets them next meets a fault at the first touch",
             )

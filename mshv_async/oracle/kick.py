@@ -25,23 +25,21 @@ class Kick:
 
     def __init__(self, world: Observed) -> None:
         self.world = world
-        self.vps: dict[int, MshvVp] = dict(world.partition.pt_vp_array.items())
-        self.handled: dict[int, int] = {i: vp.vp_signaled_count for i, vp in self.vps.items()}
+        self.handled: dict[int, int] = {}  # by index: kicks that the handler was called for
         rt = world.rt
-        rt.watch("object.alloc", self.on_alloc)
         rt.watch("object.free", self.on_free)
         rt.watch("kick.sent", self.on_sent)
         rt.watch("kick.handled", self.on_handled)
 
-    def on_alloc(self, obj: Any) -> None:
-        """Follow a new processor's object, even before others can find it."""
-        if isinstance(obj, MshvVp) and obj.vp_partition is self.world.partition:
-            self.vps[obj.vp_index] = obj
-            self.handled[obj.vp_index] = 0
+    def _known(self, index: int) -> MshvVp | None:
+        for vp in self.world.vps:
+            if vp.vp_index == index:
+                return vp
+        return None
 
     def on_sent(self, vp: VirtualProcessor) -> None:
         """See to it that no earlier signal is still under way."""
-        known = self.vps.get(vp.index)
+        known = self._known(vp.index)
         if known is None or vp is not known.vp_intercept_msg_page:
             return
         under_way = vp.signal_count - known.vp_signaled_count
@@ -56,12 +54,12 @@ class Kick:
     def on_handled(self, message: SignalMessage) -> None:
         """See to it that the driver took the signal that its handler was called for."""
         index = message.vp_index
-        vp = self.vps.get(index)
+        vp = self._known(index)
         if vp is None or message.sender != self.world.hv_partition.id:
             return
         if not vp.vp_partition.pt_ref_count.count:
             return  # it is being destroyed, and nobody sleeps for the kick any more
-        self.handled[index] += 1
+        self.handled[index] = self.handled.get(index, 0) + 1
         if vp.vp_signaled_count < self.handled[index]:
             handler = self.world.hv_partition.hv.interrupts.handler
             self._violated(
@@ -72,13 +70,11 @@ class Kick:
                 "the handler returned without having found the processor",
                 "whoever sleeps for it is not woken",
             )
-            self.handled[index] = vp.vp_signaled_count
 
     def on_free(self, obj: Any) -> None:
         """Compare the counts when the processor goes."""
-        if not isinstance(obj, MshvVp) or self.vps.get(obj.vp_index) is not obj:
+        if not isinstance(obj, MshvVp) or obj.vp_partition is not self.world.partition:
             return
-        del self.vps[obj.vp_index]
         page = obj.vp_intercept_msg_page
         by_root = self.world.hv_partition.hv.scheduler is SchedulerType.ROOT
         if by_root and page.signal_count != obj.vp_signaled_count:

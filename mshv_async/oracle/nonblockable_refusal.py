@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from mshv_async.oracle.observed import PAGE_SHIFT, Observed
 from mshv_async.sim import current
+from mshv_async.sim.spans import span
 
 if TYPE_CHECKING:
     from mshv_async.host import Mm, MmuNotifierRange
@@ -26,17 +27,21 @@ class NonblockableRefusal:
         self.world = world
         self.refused: dict[str, MmuNotifierRange] = {}  # by thread
         self.closing: dict[str, MmuNotifierRange] = {}  # the core is about to end it
-        rt = world.rt
-        rt.watch("bracket.begin", self.on_begin)
-        rt.watch("bracket.start", self.on_start)
-        rt.watch("bracket.end", self.on_end)
-        rt.watch("pte.discard", self.on_discard)
-        rt.watch("thread.exit", self.on_exit)
+        self.watching = False
+        world.rt.watch("bracket.start", self.on_start)
 
     def on_start(self, range: MmuNotifierRange, ret: int) -> None:
-        """Remember who was refused what."""
-        if ret:
-            self.closing[current().name] = range
+        """Remember who was refused what; before the first refusal there is nothing to watch."""
+        if not ret:
+            return
+        self.closing[current().name] = range
+        if not self.watching:
+            self.watching = True
+            rt = self.world.rt
+            rt.watch("bracket.begin", self.on_begin)
+            rt.watch("bracket.end", self.on_end)
+            rt.watch("pte.discard", self.on_discard)
+            rt.watch("thread.exit", self.on_exit)
 
     def on_end(self, range: MmuNotifierRange) -> None:
         """See to it that a refused bracket is ended by the core only."""
@@ -66,13 +71,14 @@ class NonblockableRefusal:
         if refused is None or refused.mm is not mm:
             return
         if lo < refused.end >> PAGE_SHIFT and refused.start >> PAGE_SHIFT < hi:
-            self._violated(refused, f"{name} cleared pages {lo:#x}-{hi:#x} of it all the same")
+            self._violated(refused, f"{name} cleared pages {span(lo, hi)} of it all the same")
 
     def _violated(self, range: MmuNotifierRange, what: str) -> None:
         self.world.violated(
             self.name,
             (
-                f"a callback refused {range.start:#x}-{range.end:#x}, which may not be blocked for",
+                f"a callback refused vpn {span(range.start >> 12, range.end >> 12)},"
+                " which may not be blocked for",
                 what,
                 "the guest may still use these pages",
             ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from mshv_async.driver import MshvMemRegion, RegionType
+from mshv_async.driver import MshvMemRegion, MshvVp, RegionType
 from mshv_async.hyperv import PartitionState
 from mshv_async.sim import current_or_none
 from mshv_async.sim.faults import Finding
@@ -32,7 +32,8 @@ class Observed:
     ``alive``: region objects from their allocation until they are freed, so none of these lists
     holds a freed one. ``created``: those of them whose map ioctl has returned and that no unmap
     ioctl has taken away, ``gone``: that one has. ``unmapping``: unmap ioctls under way, by
-    thread, with the gfn that each names.
+    thread, with the gfn that each names. ``vps``: processors' objects until they are freed, also
+    those that nobody can find yet.
     """
 
     rt: Runtime
@@ -45,11 +46,13 @@ class Observed:
     created: list[MshvMemRegion] = field(default_factory=list)
     gone: list[MshvMemRegion] = field(default_factory=list)
     unmapping: dict[str, int] = field(default_factory=dict)
+    vps: list[MshvVp] = field(default_factory=list)
 
     def begin(self) -> None:
         """Take stock after set-up, and follow the regions from then on."""
         self.alive = self.partition.pt_mem_regions.regions()
         self.created = list(self.alive)
+        self.vps = self.partition.pt_vp_array.values()
         self.rt.watch("object.alloc", self._allocated)
         self.rt.watch("object.free", self._freed)
         self.rt.watch("ioctl.begin", self._ioctl_begins)
@@ -58,8 +61,13 @@ class Observed:
     def _allocated(self, obj: Any) -> None:
         if isinstance(obj, MshvMemRegion):
             self.alive = [*self.alive, obj]
+        elif isinstance(obj, MshvVp) and obj.vp_partition is self.partition:
+            self.vps = [*self.vps, obj]
 
     def _freed(self, obj: Any) -> None:
+        if isinstance(obj, MshvVp):
+            self.vps = [vp for vp in self.vps if vp is not obj]
+            return
         self.alive = [r for r in self.alive if r is not obj]
         self.created = [r for r in self.created if r is not obj]
         self.gone = [r for r in self.gone if r is not obj]

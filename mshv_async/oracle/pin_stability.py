@@ -8,6 +8,7 @@ from mshv_async.driver import MshvMemRegion
 from mshv_async.host import PteState
 from mshv_async.oracle.observed import ALL_PFNS, Observed, is_mmio, is_movable
 from mshv_async.sim import RangeMap, name_of
+from mshv_async.sim.spans import span
 
 if TYPE_CHECKING:
     from mshv_async.host import HostMemory, Mm, Pte
@@ -33,25 +34,35 @@ class PinStability:
         self.discarded: list[tuple[Mm, int, int]] = []  # in this step
         self.changed: list[tuple[Mm, int, int]] = []  # in this step
         self.busy: tuple[str, ...] = ()  # threads in a map or unmap ioctl
+        self.watching = False
+        rt = world.rt
+        rt.watch("frame.pin", self.on_pin)
+        rt.watch("frame.free", self.on_free)
+        rt.watch("ioctl.begin", self.on_begin)
         for lo, hi, frame in world.host.frames.runs(0, ALL_PFNS):
             if frame.pins:
                 self.pins.set(lo, hi, frame.pins)
                 self._show(world.host, lo, hi)
-        rt = world.rt
-        rt.watch("frame.pin", self.on_pin)
+                self._begin()
+
+    def _begin(self) -> None:
+        """Watch the rest, now that there are pins or an ioctl that may make a region."""
+        if self.watching:
+            return
+        self.watching = True
+        rt = self.world.rt
         rt.watch("frame.unpin", self.on_unpin)
-        rt.watch("frame.free", self.on_free)
         rt.watch("pte.change", self.on_pte)
         rt.watch("pte.discard", self.on_discard)
         rt.watch("slat.change", self.on_slat)
         rt.watch("object.free", self.on_object)
-        rt.watch("ioctl.begin", self.on_begin)
         rt.watch("ioctl.return", self.on_return)
 
     # -- pins ------------------------------------------------------------------------------
 
     def on_pin(self, host: HostMemory, pfn: int, n: int) -> None:
         """Count pins, and note where the frames are mapped."""
+        self._begin()
         for lo, hi, pins in self.pins.pieces(pfn, pfn + n):
             self.pins.set(lo, hi, (pins or 0) + 1)
         self._show(host, pfn, pfn + n)
@@ -68,7 +79,7 @@ class PinStability:
         for lo, hi, pins in self.pins.pieces(pfn, pfn + n):
             if pins is None:
                 self._violated(
-                    f"pages {lo:#x}-{hi:#x} are unpinned once more than they were pinned",
+                    f"pages {span(lo, hi)} are unpinned once more than they were pinned",
                     "somebody else's pin or reference was given away",
                 )
             elif pins > 1:
@@ -86,8 +97,8 @@ class PinStability:
                 used = entry.rights and entry.kind == "ram"
                 if used and entry.pfn < hi and lo < entry.pfn + b - a:
                     self._violated(
-                        f"pages {lo:#x}-{hi:#x} are unpinned",
-                        f"gfns {a:#x}-{b:#x} of {name_of(region)} still map them",
+                        f"pages {span(lo, hi)} are unpinned",
+                        f"gfns {span(a, b)} of {name_of(region)} still map them",
                     )
                     return
 
@@ -106,7 +117,7 @@ class PinStability:
         del host
         for lo, hi, pins in self.pins.runs(pfn_lo, pfn_hi) if self.pins else ():
             self._violated(
-                f"pages {lo:#x}-{hi:#x} are freed with {pins} pins on each",
+                f"pages {span(lo, hi)} are freed with {pins} pins on each",
                 "the guest or a device still uses them",
             )
 
@@ -146,7 +157,7 @@ class PinStability:
             want = pfn + a - lo
             if pte.pfn != want or not _keeps_frame(pte):
                 self._violated(
-                    f"page {want:#x} is pinned, and pages {a:#x}-{b:#x} of {name_of(mm)} showed it",
+                    f"page {want:#x} is pinned, and pages {span(a, b)} of {name_of(mm)} showed it",
                     f"the host put {pte.state.name.lower()} {pte.pfn:#x} there, though nobody "
                     "discarded the content",
                 )
@@ -165,7 +176,7 @@ class PinStability:
             for x, y, entry in partition.slat.runs(a, b) if a < b else ():
                 if entry.rights and entry.kind == "ram" and self._unpinned(entry.pfn, y - x):
                     self._violated(
-                        f"gfns {x:#x}-{y:#x} of {name_of(region)} map pages from {entry.pfn:#x} on",
+                        f"gfns {span(x, y)} of {name_of(region)} map pages from {entry.pfn:#x} on",
                         "the region is not movable, and these pages are not pinned",
                     )
                     return
@@ -176,6 +187,7 @@ class PinStability:
     def on_begin(self, thread: Thread, name: str, *args: Any) -> None:
         """Let an ioctl hold pins of its own while it is under way."""
         del name, args
+        self._begin()
         self.busy = (*self.busy, thread.name)
 
     def on_return(self, thread: Thread, name: str, *args: Any) -> None:
@@ -194,7 +206,7 @@ class PinStability:
             return
         lo, hi, pins = self.pins.runs(0, ALL_PFNS)[0]
         self._violated(
-            f"pages {lo:#x}-{hi:#x} stay pinned ({pins} each)",
+            f"pages {span(lo, hi)} stay pinned ({pins} each)",
             "no region that could unpin them is left",
         )
 

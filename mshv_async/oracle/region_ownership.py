@@ -7,6 +7,7 @@ from typing import Any
 
 from mshv_async.oracle.observed import Observed
 from mshv_async.sim import name_of
+from mshv_async.sim.spans import span
 
 
 class RegionOwnership:
@@ -31,7 +32,7 @@ class RegionOwnership:
                 self.world.violated(
                     self.name,
                     (
-                        f"{name_of(a)} and {name_of(b)} both own gfns {lo:#x}-{hi:#x}",
+                        f"{name_of(a)} and {name_of(b)} both own gfns {span(lo, hi)}",
                         f"{name} accepted the second although the first lives",
                     ),
                     functions=(name,),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from mshv_async.oracle.observed import Observed
 from mshv_async.sim import name_of
+from mshv_async.sim.spans import span
 
 if TYPE_CHECKING:
     from mshv_async.hyperv import HvPartition
@@ -34,7 +35,7 @@ class Rights:
                     self.world.violated(
                         self.name,
                         (
-                            f"gfns {a:#x}-{b:#x} get rights {entry.rights:#x}",
+                            f"gfns {span(a, b)} get rights {entry.rights:#x}",
                             f"{name_of(region)} has {region.hv_map_flags & _RIGHTS:#x}",
                         ),
                         objects=(name_of(region),),

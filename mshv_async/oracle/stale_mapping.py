@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from mshv_async.oracle.observed import ALL_GFNS, PAGE_SHIFT, Observed, gfns_behind
 from mshv_async.sim import Place, name_of
+from mshv_async.sim.spans import span
 
 if TYPE_CHECKING:
     from mshv_async.host import HostMemory, MmuNotifierRange
@@ -78,7 +79,8 @@ class StaleMapping:
                         self.name,
                         (
                             f"gfn {a:#x} is accessible (pfn {entry.pfn:#x})",
-                            f"although the host invalidated {range.start:#x}-{range.end:#x}",
+                            "although the host invalidated"
+                            f" vpn {span(range.start >> 12, range.end >> 12)}",
                             "and every callback said that it is clean",
                         ),
                         objects=(name_of(region),),

@@ -8,6 +8,7 @@ from mshv_async.driver import MshvMemRegion, MshvPartition
 from mshv_async.hyperv import PartitionState
 from mshv_async.oracle.observed import ALL_GFNS, Observed
 from mshv_async.sim import name_of
+from mshv_async.sim.spans import span
 
 if TYPE_CHECKING:
     from mshv_async.hyperv import HvPartition
@@ -34,7 +35,7 @@ class TeardownClean:
         """Entries that become accessible must belong to somebody."""
         for a, b, entry in partition.slat.runs(lo, hi):
             if entry.rights and not self.world.owners(a):
-                self._violated(f"gfns {a:#x}-{b:#x} became accessible, but no region owns them")
+                self._violated(f"gfns {span(a, b)} became accessible, but no region owns them")
                 return
 
     def on_free(self, obj: Any) -> None:
@@ -51,7 +52,7 @@ class TeardownClean:
             others = [r for r in self.world.owners(a) if r is not region]
             if entry.rights and not others:
                 self._violated(
-                    f"gfns {a:#x}-{b:#x} stay accessible after {name_of(region)} is destroyed",
+                    f"gfns {span(a, b)} stay accessible after {name_of(region)} is destroyed",
                     f"they lead to {entry.kind} pages from {entry.pfn:#x} on",
                 )
                 return
@@ -61,7 +62,7 @@ class TeardownClean:
         theirs = self.world.hv_partition
         for a, b, entry in theirs.slat.runs(0, ALL_GFNS):
             if entry.rights:
-                self._violated(f"gfns {a:#x}-{b:#x} stay accessible after {name_of(partition)}")
+                self._violated(f"gfns {span(a, b)} stay accessible after {name_of(partition)}")
                 return
         if theirs.pool.deposited:
             self._violated(
@@ -93,7 +94,7 @@ class TeardownClean:
                 if a < host.pages or host.folio(a).hugetlb:
                     self._lost(
                         "lost pages",
-                        f"pages {a:#x}-{b:#x} are allocated, but not mapped anywhere",
+                        f"pages {span(a, b)} are allocated, but not mapped anywhere",
                         "they are in no pool and not pinned: nobody can free them any more",
                     )
                     return

@@ -12,13 +12,20 @@ REAP_BESIDE = REAP + thread("host", "madvise dontneed 0x200 2")
 
 
 def test_a_reaper_that_does_not_look_at_the_answer_is_found(monkeypatch):
-    start = oom.invalidate_range_start
+    start, end = oom.invalidate_range_start, oom.invalidate_range_end
+    refused = []
 
     async def started(range):
-        await start(range)
+        if await start(range):
+            refused.append(range)
         return 0
 
+    async def ended(range):
+        if not any(r is range for r in refused):
+            await end(range)
+
     monkeypatch.setattr(oom, "invalidate_range_start", started)
+    monkeypatch.setattr(oom, "invalidate_range_end", ended)
     finding = finding_of(REAP, Sound, "invariant:nonblockable-refusal")
     assert finding.title == "invariant:nonblockable-refusal: zap_range"
     assert len(finding.story) == 3
