@@ -30,6 +30,7 @@ Size = Annotated[int, Meta(extra={"size": True, "allowed": SIZE_ALLOWED})]
 Gfn = Annotated[int, Meta(ge=0, lt=GFN_LIMIT, extra={"allowed": GFN_ALLOWED})]
 Uaddr = Annotated[int, Meta(ge=UADDR_MIN, lt=UADDR_LIMIT, extra={"allowed": UADDR_ALLOWED})]
 Count = Annotated[int, Meta(ge=0, lt=1 << 40)]
+Reserved = Annotated[int, Meta(ge=0, le=4096)]
 Positive = Annotated[int, Meta(ge=1, lt=1 << 40)]
 
 BackingKind = Literal["anon", "thp", "hugetlb-2m", "hugetlb-1g", "shared", "file", "device"]
@@ -41,7 +42,7 @@ WorkloadKind = Literal["sequential", "uniform", "zipf", "trace"]
 class Host(msgspec.Struct, frozen=True, kw_only=True):
     """The host's memory and who watches over it.
 
-    ``memory`` and ``swap`` in bytes; ``hugetlb_2m`` and ``hugetlb_1g``: reserved huge pages;
+    ``memory`` and ``swap`` in bytes; ``hugetlb_2m`` and ``hugetlb_1g``: huge pages beside them;
     ``watermark``: free pages below which an allocation reclaims first; ``kswapd``: a thread
     reclaims before that; ``oom_killer``: a process is killed when reclaim finds nothing.
     """
@@ -49,8 +50,8 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     memory: Size = 64 << 20
     thp: Literal["never", "madvise", "always"] = "never"
     swap: Size = 0
-    hugetlb_2m: Count = 0
-    hugetlb_1g: Count = 0
+    hugetlb_2m: Reserved = 0
+    hugetlb_1g: Reserved = 0
     watermark: Count = 0
     kswapd: bool = False
     oom_killer: bool = False

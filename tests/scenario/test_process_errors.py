@@ -36,10 +36,10 @@ CASES = {
         "host.memory",
     ),
     "too many huge pages": (
-        VP + "[host]\nhugetlb_2m = 32",
+        VP + "[host]\nhugetlb_2m = 4097",
         "host.hugetlb_2m",
-        "more bytes of huge pages",
-        "less than host.memory",
+        "4097",
+        "from 0 to 4096",
     ),
     "thread of a process's name": (
         vmm("kill", "name = 'helper'\n" + HELPER),
