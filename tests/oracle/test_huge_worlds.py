@@ -14,9 +14,6 @@ HUGE_AND_SOME = '\n[[region]]\ngfn = 0x200\nsize = "2056KiB"\nbacking = "thp"\n'
 ODD_UADDR = '\n[[region]]\ngfn = 0x200\nsize = "2MiB"\nbacking = "thp"\nuaddr = 0x100000201000\n'
 ODD_GFN = '\n[[region]]\ngfn = 0x201\nsize = "2MiB"\nbacking = "thp"\nuaddr = 0x100000200000\n'
 HUGETLB = (
-    "[host]\nhugetlb_2m = 1\n"
-    '\n[[region]]\ngfn = 0x200\nsize = "2MiB"\nbacking = "hugetlb-2m"\n'
-)
     '[host]\nhugetlb_2m = 1\n\n[[region]]\ngfn = 0x200\nsize = "2MiB"\nbacking = "hugetlb-2m"\n'
 )
 HUGETLB_1G = (
