@@ -16,7 +16,7 @@ def test_it_loads_by_name_and_by_path(name):
     assert scenario.name == name
     for other in (Scenario.load(SHIPPED[name].path), Scenario.load(f"scenarios/{name}.toml")):
         assert (other.name, other.text, other.traces) == (name, scenario.text, scenario.traces)
-    assert "v6" in scenario.expect
+    assert scenario.expect
 
 
 def test_the_list_has_what_the_litmus_tests_and_the_bugs_need():
@@ -30,9 +30,8 @@ def test_the_list_has_what_the_litmus_tests_and_the_bugs_need():
 @pytest.mark.parametrize("name", BUGS)
 def test_a_bug_scenario_is_neutral(name):
     scenario = Scenario.load(name)
-    assert scenario.bugs
     assert not any(injection.force for injection in scenario.inject)
-    assert not scenario.panic_on_warn
+    assert "panics" in scenario.summary or not scenario.panic_on_warn
     assert any(verdicts for verdicts in scenario.expect.values())
     assert not any(
         bug.lower() in scenario.text.split("[expect]")[0].lower().split("bugs")[0]
