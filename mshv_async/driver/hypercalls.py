@@ -120,7 +120,7 @@ class HypercallHelpers(DriverBase):
         mmio_spa: int,
     ) -> int:
         """Map, and on failure undo what is counted as done."""
-        ret, done, _ = await self.hv_map_gpa_batches(
+        ret, done = await self.hv_map_gpa_batches(
             partition_id, gfn, page_struct_count, flags, pages, mmio_spa
         )
         if ret and done:
@@ -153,17 +153,17 @@ class HypercallHelpers(DriverBase):
         flags: int,
         pages: PageWindow | None,
         mmio_spa: int,
-    ) -> tuple[int, int, int]:
-        """Run the batches; return 0 or an errno, the elements counted as done, and those done."""
+    ) -> tuple[int, int]:
+        """Run the batches; return 0 or an errno, and the elements counted as done."""
         page_count = page_struct_count
         large_shift = 0
         ret = 0
-        done = completed = 0
+        done = 0
         if page_count == 0 or (pages is not None and mmio_spa):
-            return -EINVAL, 0, 0
+            return -EINVAL, 0
         if flags & MAP_LARGE_PAGE:
             if not pmd_aligned(page_count):
-                return -EINVAL, 0, 0
+                return -EINVAL, 0
             large_shift = HV_LARGE_PAGE_SHIFT
             page_count >>= large_shift
 
@@ -186,15 +186,14 @@ class HypercallHelpers(DriverBase):
             )
             irq_restore()
 
-            completed = done + result.done
             if result.status is HvStatus.SUCCESS:
-                done = completed
+                done += result.done
                 continue
             counted, ret = await self.hv_map_gpa_failed(partition_id, flags, result)
             done += counted
             if ret:
                 break
-        return ret, done, completed
+        return ret, done
 
     async def hv_map_gpa_failed(
         self, partition_id: int, flags: int, result: HvResult

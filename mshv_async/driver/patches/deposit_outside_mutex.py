@@ -47,14 +47,14 @@ class DepositOutsideMutex(NoDeposit):
             map_flags |= MAP_NO_DEPOSIT
         ret = await super().region_remap_pages(region, map_flags, page_offset, page_count)
         if shortage_of(ret) is not None:
-            self.region_forget_unmapped(region, page_offset, page_count)
+            await self.region_ran_short(region, page_offset, page_count)
         return ret
 
-    def region_forget_unmapped(
+    async def region_ran_short(
         self, region: MshvMemRegion, page_offset: int, page_count: int
     ) -> None:
-        """Forget the pages of a span that is inaccessible again."""
-        self.region_invalidate_pages(region, page_offset, page_count)
+        """Take the span back before the mutex goes."""
+        await self.region_take_back(region, page_offset, page_count)
 
 
 class DepositOutsideMutexV7(DepositOutsideMutex, V7):
@@ -68,16 +68,17 @@ class DepositOutsideMutexV7(DepositOutsideMutex, V7):
         page_count: int,
         handler: ChunkHandler,
     ) -> int:
-        """As before; all from a chunk that ran short on is forgotten."""
+        """As before; all from a chunk that ran short on is taken back."""
         ret = await super().region_process_chunk(region, flags, page_offset, page_count, handler)
-        if shortage_of(ret) is not None and not flags & MAP_NO_ACCESS:
-            self.region_invalidate_pages(region, page_offset, page_count)
+        short = shortage_of(ret) is not None and not flags & MAP_NO_ACCESS
+        if short and region.pages.get(page_offset) is not None:
+            await self.region_take_back(region, page_offset, page_count)
         return ret
 
-    def region_forget_unmapped(
+    async def region_ran_short(
         self, region: MshvMemRegion, page_offset: int, page_count: int
     ) -> None:
-        """Nothing is left to forget; see ``region_process_chunk``."""
+        """Nothing is left to take back; see ``region_process_chunk``."""
 
 
 PATCH = Patch(

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mshv_async.driver.abi import HV_LARGE_PAGE_SHIFT, MAP_NO_DEPOSIT
 from mshv_async.driver.cint import pmd_aligned, u64_add
 from mshv_async.driver.hypercalls import PageWindow
 from mshv_async.driver.patches.base import Patch, Variant
-from mshv_async.driver.profiles.v6 import V6
+from mshv_async.driver.patches.shortage import TakeBack
 from mshv_async.driver.profiles.v7 import V7, RegionType
 from mshv_async.driver.remap import partition_of
-from mshv_async.hyperv import MAP_LARGE_PAGE, MAP_NO_ACCESS, UNMAP_LARGE_PAGE
+from mshv_async.hyperv import MAP_LARGE_PAGE, MAP_NO_ACCESS
+from mshv_async.sim import current
 
 if TYPE_CHECKING:
     from mshv_async.driver.abi import MshvUserMemRegion
@@ -19,41 +19,25 @@ if TYPE_CHECKING:
     from mshv_async.driver.structures import MshvMemRegion, MshvPartition
 
 
-class MapOrNoAccess(V6):
-    """Mapping a span of a live movable region, with the other rollback."""
+class MapWithoutRollback(TakeBack):
+    """Mapping a span of a live movable region."""
 
-    async def map_or_no_access(
+    async def map_without_rollback(
         self, region: MshvMemRegion, map_flags: int, page_offset: int, page_count: int
     ) -> int:
-        """Map a span; on failure make inaccessible what was mapped, and forget the span's pages.
-
-        Only the elements that the hypervisor did, whether counted or not (E03): over them
-        NO_ACCESS needs no memory. Should it fail all the same, they are unmapped.
-        """
-        pt_id = partition_of(region).pt_id
-        gfn = region.start_gfn + page_offset
-        window = PageWindow(region.pages, page_offset)
-        ret, _, completed = await self.hv_map_gpa_batches(
-            pt_id, gfn, page_count, map_flags, window, 0
+        """Map a span; a failure leaves it as far as it came."""
+        ret, _ = await self.hv_map_gpa_batches(
+            partition_of(region).pt_id,
+            region.start_gfn + page_offset,
+            page_count,
+            map_flags,
+            PageWindow(region.pages, page_offset),
+            0,
         )
-        if not ret or map_flags & MAP_NO_ACCESS:
-            return ret
-        large = map_flags & MAP_LARGE_PAGE
-        pages = completed << HV_LARGE_PAGE_SHIFT if large else completed
-        failed = 0
-        if pages:
-            flags = MAP_NO_ACCESS | MAP_NO_DEPOSIT | large
-            failed, _, _ = await self.hv_map_gpa_batches(pt_id, gfn, pages, flags, None, 0)
-        if failed:
-            failed = await self.hv_call_unmap_gpa_pages(
-                pt_id, gfn, pages, UNMAP_LARGE_PAGE if large else 0
-            )
-        if not failed:
-            self.region_invalidate_pages(region, page_offset, page_count)
         return ret
 
 
-class RollbackToNoAccess(MapOrNoAccess):
+class RollbackToNoAccess(MapWithoutRollback):
     """A guest page of a live movable region never becomes absent.
 
     A failed NO_ACCESS map is left as far as it came. After any other failure the whole span is
@@ -71,7 +55,10 @@ class RollbackToNoAccess(MapOrNoAccess):
             return await super().region_remap_pages(region, map_flags, page_offset, page_count)
         if region.large_pages and pmd_aligned(gfn) and pmd_aligned(page_count):
             map_flags |= MAP_LARGE_PAGE
-        return await self.map_or_no_access(region, map_flags, page_offset, page_count)
+        ret = await self.map_without_rollback(region, map_flags, page_offset, page_count)
+        if ret and not map_flags & MAP_NO_ACCESS:
+            await self.region_take_back(region, page_offset, page_count)
+        return ret
 
     async def map_new_region(
         self,
@@ -89,18 +76,18 @@ class RollbackToNoAccess(MapOrNoAccess):
         )
 
 
-class RollbackToNoAccessV7(MapOrNoAccess, V7):
+class RollbackToNoAccessV7(MapWithoutRollback, V7):
     """The same for the chunks of v7 and later."""
 
     async def region_chunk_remap(
         self, region: MshvMemRegion, flags: int, page_offset: int, page_count: int, huge: bool
     ) -> int:
-        """As before but for the rollback of a movable region."""
+        """As before, but a movable region's chunk is not rolled back here."""
         if region.mreg_type != RegionType.MOVABLE:
             return await super().region_chunk_remap(region, flags, page_offset, page_count, huge)
         if huge:
             flags |= MAP_LARGE_PAGE
-        return await self.map_or_no_access(region, flags, page_offset, page_count)
+        return await self.map_without_rollback(region, flags, page_offset, page_count)
 
     async def region_process_chunk(
         self,
@@ -110,10 +97,11 @@ class RollbackToNoAccessV7(MapOrNoAccess, V7):
         page_count: int,
         handler: ChunkHandler,
     ) -> int:
-        """As before; with a chunk that was rolled back all that was to come is forgotten."""
+        """As before; from a chunk of a fault that could not be mapped on, all is taken back."""
         ret = await super().region_process_chunk(region, flags, page_offset, page_count, handler)
-        if ret < 0 and region.pages.get(page_offset) is None:
-            self.region_invalidate_pages(region, page_offset, page_count)
+        failed = ret < 0 and not flags & MAP_NO_ACCESS and region.mutex.owner is current()
+        if failed and region.pages.get(page_offset) is not None:
+            await self.region_take_back(region, page_offset, page_count)
         return ret
 
 

@@ -1,15 +1,21 @@
-"""Maps that do not deposit, but say what was missing; shared by patches, not a patch itself."""
+"""Taking guest pages back without memory, and maps that say what was missing instead of
+depositing it. Shared by patches, not a patch itself.
+"""  # noqa: D205 - one sentence and what it is for
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from errno import ENOMEM
+from typing import TYPE_CHECKING, Final
 
-from mshv_async.driver.abi import HV_LARGE_PAGE_SHIFT, MAP_NO_DEPOSIT, NEEDS_MEMORY
+from mshv_async.driver.abi import MAP_NO_DEPOSIT, NEEDS_MEMORY
 from mshv_async.driver.profiles.v6 import V6
+from mshv_async.driver.remap import partition_of
 from mshv_async.hyperv import MAP_LARGE_PAGE, MAP_NO_ACCESS, HvStatus
 
 if TYPE_CHECKING:
-    from mshv_async.hyperv import HvResult
+    from mshv_async.driver.structures import MshvMemRegion
+
+BLOCK: Final = 512
 
 
 def shortage_of(ret: int) -> HvStatus | None:
@@ -17,11 +23,55 @@ def shortage_of(ret: int) -> HvStatus | None:
     return HvStatus(-ret - NEEDS_MEMORY) if ret <= -NEEDS_MEMORY else None
 
 
-class NoDeposit(V6):
+class TakeBack(V6):
+    """Making a span of a live region inaccessible; the region mutex is held."""
+
+    async def region_take_back(
+        self, region: MshvMemRegion, page_offset: int, page_count: int
+    ) -> int:
+        """Map a span NO_ACCESS and forget its pages; should that fail, whole 2 MiB around it.
+
+        All of the span, not what a failed map came to: pages behind that may be mapped from an
+        earlier fault.
+        """
+        pt_id, gfn = partition_of(region).pt_id, region.start_gfn + page_offset
+        flags = MAP_NO_ACCESS | MAP_NO_DEPOSIT
+        ret, _ = await self.hv_map_gpa_batches(pt_id, gfn, page_count, flags, None, 0)
+        if ret:
+            return await self.region_no_access_blocks(region, page_offset, page_count)
+        self.region_invalidate_pages(region, page_offset, page_count)
+        return 0
+
+    async def region_no_access_blocks(
+        self, region: MshvMemRegion, page_offset: int, page_count: int
+    ) -> int:
+        """Map every 2 MiB block NO_ACCESS that the span touches, and forget its pages.
+
+        This needs no memory. A block that reaches beyond the region has no 2 MiB entry: of it
+        only the span itself. -ENOMEM, or the hypercall's errno.
+        """
+        pt_id = partition_of(region).pt_id
+        end = region.start_gfn + page_offset + page_count
+        gfn = region.start_gfn + page_offset
+        while gfn < end:
+            lo = gfn - gfn % BLOCK
+            hi = lo + BLOCK
+            large = MAP_LARGE_PAGE
+            if lo < region.start_gfn or hi > region.start_gfn + region.nr_pages:
+                lo, hi, large = gfn, min(hi, end), 0
+            flags = MAP_NO_ACCESS | MAP_NO_DEPOSIT | large
+            ret, _ = await self.hv_map_gpa_batches(pt_id, lo, hi - lo, flags, None, 0)
+            if ret:
+                return -ENOMEM if shortage_of(ret) is not None else ret
+            self.region_invalidate_pages(region, lo - region.start_gfn, hi - lo)
+            gfn = hi
+        return 0
+
+
+class NoDeposit(TakeBack):
     """With MAP_NO_DEPOSIT a map that runs short returns -(NEEDS_MEMORY + status).
 
-    What it had mapped by then is made inaccessible again, which needs no memory; what it had made
-    inaccessible stays so.
+    What it did by then stays: who asked for it takes it back.
     """
 
     async def hv_deposit_for_map(self, partition_id: int, flags: int, status: HvStatus) -> int:
@@ -30,24 +80,9 @@ class NoDeposit(V6):
             return -(NEEDS_MEMORY + status)
         return await super().hv_deposit_for_map(partition_id, flags, status)
 
-    async def hv_map_gpa_failed(
-        self, partition_id: int, flags: int, result: HvResult
-    ) -> tuple[int, int]:
-        """As before; what a batch completed before it ran short counts."""
-        counted, ret = await super().hv_map_gpa_failed(partition_id, flags, result)
-        return (counted if shortage_of(ret) is None else result.done), ret
-
     async def hv_map_gpa_rollback(
         self, partition_id: int, gfn: int, done: int, flags: int, ret: int
     ) -> None:
-        """Leave NO_ACCESS behind a map that ran short, and roll back other failures as before."""
-        if shortage_of(ret) is not None:
-            if flags & MAP_NO_ACCESS:
-                return
-            large = flags & MAP_LARGE_PAGE
-            pages = done << HV_LARGE_PAGE_SHIFT if large else done
-            undo = MAP_NO_ACCESS | MAP_NO_DEPOSIT | large
-            failed, _, _ = await self.hv_map_gpa_batches(partition_id, gfn, pages, undo, None, 0)
-            if not failed:
-                return
-        await super().hv_map_gpa_rollback(partition_id, gfn, done, flags, ret)
+        """Roll back other failures than a shortage, as before."""
+        if shortage_of(ret) is None:
+            await super().hv_map_gpa_rollback(partition_id, gfn, done, flags, ret)
