@@ -10,6 +10,7 @@ imported when it runs.
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -86,7 +87,8 @@ def run(
     check_writable(log)
     result = run_scenario(situation, driver, seed, realtime=realtime, keep_log=log is not None)
     if log is not None:
-        keep_log(log, result)
+        command = f"{PROGRAM} run {shlex.quote(scenario)} --driver {shlex.quote(driver)}"
+        keep_log(log, result, "" if realtime else f"{command} --seed {seed}")
     outcome = run_outcome(
         result,
         scenario=situation.name,
@@ -193,7 +195,7 @@ def replay(
     from mshv_async.explore.outcome import expect_table, replay_outcome
     from mshv_async.explore.repro import check_trust, load_repro
     from mshv_async.explore.single import replay_repro
-    from mshv_async.explore.summary import replay_text
+    from mshv_async.explore.summary import replay_command, replay_text
     from mshv_async.scenario import expected_for
 
     repro = load_repro(file)
@@ -203,7 +205,7 @@ def replay(
         complain(f"running the driver source that {file} carries ({repro.driver})")
     result = replay_repro(repro, trust)
     if log is not None:
-        keep_log(log, result.run)
+        keep_log(log, result.run, replay_command(str(file.resolve()), repro))
     expected = expected_for(expect_table(repro.scenario), repro.driver)
     outcome = replay_outcome(result, repro, expected=expected, log=log)
     text = replay_text(outcome, result, with_columns=columns)
@@ -213,17 +215,28 @@ def replay(
 
 @app.command()
 def analyze(
-    file: Annotated[Path, typer.Argument(metavar="FILE.jsonl")], *, json: JsonOpt = False
+    file: Annotated[Path, typer.Argument(metavar="FILE.jsonl")],
+    other: Annotated[
+        Path | None, typer.Argument(metavar="OTHER.jsonl", help="Show where the two part.")
+    ] = None,
+    *,
+    json: JsonOpt = False,
 ) -> int:
-    """Count up a log: events, faults, retries, locks, hypercalls, the verdict."""
+    """Report on a log: what happened, who waited for whom, locks, threads, the region."""
     import msgspec
 
-    from mshv_async.log import analysis_text
+    from mshv_async.log import analysis_text, difference, difference_text, terminal_width
     from mshv_async.log import analyze as analyze_log
 
-    analysis = analyze_log(file)
-    show(msgspec.to_builtins(analysis) if json else analysis_text(analysis))
-    return EXPECTED
+    if other is None:
+        analysis = analyze_log(file)
+        text = analysis_text(analysis, terminal_width())
+        titles = [text.partition("\n")[0]] if analysis.failed else []
+        show(msgspec.to_builtins(analysis) if json else text, titles=titles)
+        return EXPECTED
+    found = difference(file, other)
+    show(msgspec.to_builtins(found) if json else difference_text(found))
+    return EXPECTED if found.same else UNEXPECTED
 
 
 @app.command("list")
@@ -329,12 +342,15 @@ def check_writable(log: Path | None) -> None:
         check_takes_files(log.parent)
 
 
-def keep_log(path: Path, run: RunResult) -> None:
-    """Write the log of a run that was kept."""
-    from mshv_async.log import RunVerdict, write_log
+def keep_log(path: Path, run: RunResult, command: str) -> None:
+    """Write the log of a run that was kept; `command` runs it again."""
+    import msgspec
 
-    verdict = RunVerdict(run.verdict, run.title, run.digest, run.steps, run.virtual_ns)
-    write_log(path, run.header, run.records, verdict)
+    from mshv_async.explore.results import log_verdict
+    from mshv_async.log import write_log
+
+    header = msgspec.structs.replace(run.header, command=command)
+    write_log(path, header, run.records, log_verdict(run))
 
 
 if __name__ == "__main__":

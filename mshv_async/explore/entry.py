@@ -27,8 +27,9 @@ from mshv_async.explore.outcome import (
     run_outcome,
 )
 from mshv_async.explore.repro import Repro, load_repro
+from mshv_async.explore.results import log_verdict
 from mshv_async.explore.saving import output_folder, save_campaign, save_outcome
-from mshv_async.log import RunVerdict, write_log
+from mshv_async.log import write_log
 from mshv_async.scenario import Scenario, expected_for
 from mshv_async.sim.loop import SimLoop
 
@@ -205,8 +206,7 @@ def _scenario(scenario: Scenario | str | Path) -> Scenario:
 def _logged(log: str | Path | None, run: RunResult) -> Path | None:
     if log is None:
         return None
-    verdict = RunVerdict(run.verdict, run.title, run.digest, run.steps, run.virtual_ns)
-    write_log(Path(log), run.header, run.records, verdict)
+    write_log(Path(log), run.header, run.records, log_verdict(run))
     return Path(log)
 
 

@@ -15,6 +15,7 @@ from mshv_async.log.record import (
     Finding,
     NoteRecord,
     Record,
+    RegionPlace,
     RunHeader,
     StepRecord,
 )
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from mshv_async.sim import Runtime, Stage
     from mshv_async.sim.checkers import StepChecker
     from mshv_async.sim.strategies import Strategy
+
+
+PAGE_SHIFT = 12
 
 
 def package_version() -> str:
@@ -148,6 +152,11 @@ def log_finding(rt: Runtime) -> Finding | None:
     )
 
 
+def _end_ns(rt: Runtime) -> int:
+    """Return when the last thread was done: what ends the execution may be earlier."""
+    return max(rt.now_ns, *(thread.clock_ns for thread in rt.all_threads))
+
+
 def run_result(subject: Subject, rt: Runtime, strategy: str, seed: int, *, keep: bool) -> RunResult:
     """Return what an execution came to."""
     found = rt.finding
@@ -156,7 +165,7 @@ def run_result(subject: Subject, rt: Runtime, strategy: str, seed: int, *, keep:
         title=found.title if found else "",
         digest=None if rt.mode == "realtime" else digest(rt),
         steps=rt.steps,
-        virtual_ns=rt.now_ns if rt.timed else None,
+        virtual_ns=_end_ns(rt) if rt.timed else None,
         header=RunHeader(
             schema=LOG_SCHEMA,
             scenario=subject.scenario.name,
@@ -164,6 +173,10 @@ def run_result(subject: Subject, rt: Runtime, strategy: str, seed: int, *, keep:
             strategy=strategy,
             seed=seed,
             package_version=package_version(),
+            regions=tuple(
+                RegionPlace(gfn=place.gfn, vpn=place.uaddr >> PAGE_SHIFT, pages=place.pages)
+                for place in subject.scenario.addresses.placed
+            ),
         ),
         records=records(rt) if keep or found is not None else (),
         finding=log_finding(rt),

@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+import msgspec
+
 from mshv_async.explore.repro import Repro
-from mshv_async.log.record import Finding, Record, RunHeader, StepRecord
+from mshv_async.log.record import Finding, Record, RunHeader, RunVerdict, StepRecord
 
 CLEAN = "clean"
 
@@ -87,6 +89,17 @@ class ReplayResult:
     run: RunResult
     matches: bool
     departure: str | None = None
+
+
+def log_verdict(run: RunResult) -> RunVerdict:
+    """Return a run's last log line: its verdict, and what there is to tell of its finding."""
+    last = RunVerdict(run.verdict, run.title, run.digest, run.steps, run.virtual_ns)
+    found = run.finding
+    if found is None:
+        return last
+    return msgspec.structs.replace(
+        last, story=found.story, waits=found.waits, stacks=found.stacks, threads=found.threads
+    )
 
 
 def step_records(records: Sequence[Record]) -> list[StepRecord]:

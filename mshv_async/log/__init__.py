@@ -6,7 +6,8 @@ they work on are in `record`. Nothing here runs during an execution.
 """
 
 from mshv_async.log.analysis import Analysis, analyze
-from mshv_async.log.columns import column_of, columns, matters
+from mshv_async.log.columns import column_of, columns, matters, terminal_width
+from mshv_async.log.difference import Difference, difference, difference_text
 from mshv_async.log.reading import LogEvent, LogReader
 from mshv_async.log.record import (
     LOG_SCHEMA,
@@ -14,6 +15,7 @@ from mshv_async.log.record import (
     LogError,
     NoteRecord,
     Record,
+    RegionPlace,
     RunHeader,
     RunVerdict,
     StepRecord,
@@ -25,12 +27,14 @@ from mshv_async.log.tables import analysis_text
 __all__ = [
     "LOG_SCHEMA",
     "Analysis",
+    "Difference",
     "Finding",
     "LogError",
     "LogEvent",
     "LogReader",
     "NoteRecord",
     "Record",
+    "RegionPlace",
     "RunHeader",
     "RunVerdict",
     "StepRecord",
@@ -38,7 +42,10 @@ __all__ = [
     "analyze",
     "column_of",
     "columns",
+    "difference",
+    "difference_text",
     "matters",
     "report",
+    "terminal_width",
     "write_log",
 ]

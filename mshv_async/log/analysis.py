@@ -1,7 +1,7 @@
 """What a log says in numbers: events, faults, retries, locks, hypercalls (formats.md 2, analyze).
 
-Everything comes from the log's events. What the run did not note is absent from the result, not
-zero time: exploration has no clock, so its logs give counts only.
+Everything comes from the log's events, read once. Exploration has no clock: its logs measure
+locks in steps and give no latencies.
 """
 
 from __future__ import annotations
@@ -16,8 +16,12 @@ from typing import TypeGuard
 
 import msgspec
 
+from mshv_async.log.history import HistoryKeeper, RegionHistory
+from mshv_async.log.locks import LockClass, LockCount, Wait
 from mshv_async.log.reading import LogEvent, LogReader, Loose
 from mshv_async.log.record import RunHeader, RunVerdict
+from mshv_async.log.story import StoryTeller
+from mshv_async.log.turns import TurnCount, Turns
 
 PERCENTILES = (50, 90, 99)
 
@@ -30,14 +34,6 @@ class Latency(msgspec.Struct, frozen=True):
     p50_ns: int
     p90_ns: int
     p99_ns: int
-    max_ns: int
-
-
-class Spread(msgspec.Struct, frozen=True):
-    """Shortest, mean and longest, in virtual nanoseconds."""
-
-    min_ns: int
-    avg_ns: int
     max_ns: int
 
 
@@ -55,18 +51,6 @@ class Faults(msgspec.Struct, frozen=True):
     by_actor: dict[str, int]
 
 
-class LockClass(msgspec.Struct, frozen=True):
-    """One lock class. `waits` counts the acquisitions that had to wait."""
-
-    lock_class: str
-    acquisitions: int
-    waits: int
-    wait: Spread | None
-    hold: Spread | None
-    still_waiting: int
-    still_held: int
-
-
 class Hypercalls(msgspec.Struct, frozen=True):
     """One kind of hypercall: calls issued, list elements (reps) done, answers by status.
 
@@ -80,19 +64,34 @@ class Hypercalls(msgspec.Struct, frozen=True):
 
 
 class Analysis(msgspec.Struct, frozen=True):
-    """All that `analyze` shows. `note` says where a log that was cut short ends."""
+    """All that `analyze` shows. `note` says where a log that was cut short ends.
+
+    `unit` is that of lock waits and holds: `ns` (virtual) or, without a clock, `steps`. `waits`
+    and `held` are as the log ends.
+    """
 
     run: RunHeader
     timed: bool
+    unit: str
     steps: int
+    story: list[str]
     actors: dict[str, int]
     events: dict[str, int]
     faults: Faults
     ebusy_retries: int
+    waits: list[Wait]
+    held: dict[str, list[str]]
     locks: list[LockClass]
+    threads: list[Turns]
     hypercalls: list[Hypercalls]
+    region: RegionHistory | None
     verdict: RunVerdict | None
     note: str | None
+
+    @property
+    def failed(self) -> bool:
+        """Whether the log ends with a verdict that is not `clean`."""
+        return self.verdict is not None and self.verdict.verdict != "clean"
 
 
 def analyze(path: str | Path) -> Analysis:
@@ -100,24 +99,31 @@ def analyze(path: str | Path) -> Analysis:
     log = LogReader(path)
     events: Counter[str] = Counter()
     actors: Counter[str] = Counter()
-    faults, locks, calls, retries = _FaultCount(), _LockCount(), _CallCount(), _RetryCount()
+    faults, locks, calls, retries = _FaultCount(), LockCount(), _CallCount(), _RetryCount()
+    turns, story, history = TurnCount(), StoryTeller(), HistoryKeeper(log.header)
     steps = 0
     for event in log:
         events[event.event] += 1
         actors[event.actor] += 1
         steps = event.step
-        for count in (faults, locks, calls, retries):
+        for count in (faults, locks, calls, retries, turns, story, history):
             count.take(event)
     return Analysis(
         run=log.header,
         timed=log.timed,
+        unit="ns" if log.timed else "steps",
         steps=log.verdict.steps if log.verdict else steps,
+        story=story.result(),
         actors=_by_count(actors),
         events=_by_count(events),
         faults=faults.result(),
         ebusy_retries=retries.result(),
+        waits=locks.waits_at_the_end(),
+        held=locks.held_at_the_end(),
         locks=locks.result(),
+        threads=turns.result(retries.by_actor),
         hypercalls=calls.result(),
+        region=history.result(log.verdict),
         verdict=log.verdict,
         note=log.note,
     )
@@ -197,11 +203,13 @@ class _RetryCount:
     def __init__(self) -> None:
         self.noted = self.repeated = self.returned = 0
         self.attempts: dict[str, int] = {}
+        self.by_actor: dict[str, int] = {}
 
     def take(self, event: LogEvent) -> None:
         match event.event:
             case "fault.retry":
                 self.noted += 1
+                self.by_actor[event.actor] = self.by_actor.get(event.actor, 0) + 1
             case "fault.begin":
                 self.attempts[event.actor] = 0
             case "fault.end":
@@ -214,79 +222,6 @@ class _RetryCount:
 
     def result(self) -> int:
         return self.noted or self.repeated or self.returned
-
-
-class _SpreadCount:
-    def __init__(self) -> None:
-        self.count = self.total = self.longest = 0
-        self.shortest: int | None = None
-
-    def add(self, begun_ns: int | None, ended_ns: int | None) -> None:
-        if begun_ns is None or ended_ns is None:
-            return
-        ns = ended_ns - begun_ns
-        self.count += 1
-        self.total += ns
-        self.longest = max(self.longest, ns)
-        self.shortest = ns if self.shortest is None else min(self.shortest, ns)
-
-    def result(self) -> Spread | None:
-        if self.shortest is None:
-            return None
-        return Spread(self.shortest, self.total // self.count, self.longest)
-
-
-class _ClassCount:
-    def __init__(self) -> None:
-        self.acquisitions = self.waits = 0
-        self.waited, self.held = _SpreadCount(), _SpreadCount()
-
-
-class _LockCount:
-    """Waits and holds by class, from `lock.wait`, `lock.acquire` and `lock.release`.
-
-    A thread waits for one lock at a time, but may hold a reader's lock more than once: holds
-    are a stack for each thread and lock.
-    """
-
-    def __init__(self) -> None:
-        self.classes: dict[str, _ClassCount] = {}
-        self.waiting: dict[tuple[str, str], tuple[str, int | None]] = {}
-        self.holding: dict[tuple[str, str], list[tuple[str, int | None]]] = {}
-
-    def take(self, event: LogEvent) -> None:
-        if not event.event.startswith("lock."):
-            return
-        if not isinstance(event.lock, str) or not isinstance(event.lock_class, str):
-            return
-        key = (event.actor, event.lock)
-        of_class = self.classes.setdefault(event.lock_class, _ClassCount())
-        if event.event == "lock.wait":
-            of_class.waits += 1
-            self.waiting[key] = (event.lock_class, event.t)
-        elif event.event == "lock.acquire":
-            of_class.acquisitions += 1
-            if key in self.waiting:
-                of_class.waited.add(self.waiting.pop(key)[1], event.t)
-            self.holding.setdefault(key, []).append((event.lock_class, event.t))
-        elif event.event == "lock.release" and self.holding.get(key):
-            of_class.held.add(self.holding[key].pop()[1], event.t)
-
-    def result(self) -> list[LockClass]:
-        still_waiting = Counter(name for name, _ in self.waiting.values())
-        still_held = Counter(name for holds in self.holding.values() for name, _ in holds)
-        return [
-            LockClass(
-                lock_class=name,
-                acquisitions=count.acquisitions,
-                waits=count.waits,
-                wait=count.waited.result(),
-                hold=count.held.result(),
-                still_waiting=still_waiting[name],
-                still_held=still_held[name],
-            )
-            for name, count in sorted(self.classes.items())
-        ]
 
 
 class _CallCount:

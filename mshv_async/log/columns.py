@@ -7,6 +7,8 @@ that they serve: one column is what one processor of the host does.
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -15,8 +17,11 @@ from typing import TypeAlias
 
 from mshv_async.log.record import StepRecord
 from mshv_async.log.repeats import fold_repeats
+from mshv_async.sim.spans import span
 
+# What a file or a pipe gets; a terminal gets its own width, but no less than four columns need.
 WIDTH = 100
+WIDTH_MIN = 60
 THREADS_MAX = 4
 GAP = 2
 
@@ -45,6 +50,13 @@ class _Row:
     important: bool = True
 
 
+def terminal_width() -> int:
+    """Return the width of the terminal that standard output is, 100 where it is none."""
+    if not sys.stdout.isatty():
+        return WIDTH
+    return max(WIDTH_MIN, shutil.get_terminal_size((WIDTH, 24)).columns)
+
+
 def column_of(actor: str) -> str:
     """Return the thread whose column `actor` stands in: `lp-X` serves X, `guestN` runs for vpN."""
     name = actor
@@ -60,18 +72,19 @@ def columns(
     width: int = WIDTH,
     keep: Iterable[str] = (),
     important: Predicate | None = None,
+    involved: Collection[str] = (),
 ) -> list[str]:
     """Render `steps` in at most four columns; no line is longer than `width` characters.
 
     Threads in `keep` come before others when there are more than four; of the rest those with the
     most steps that matter stay, and a last line names those left out. `important` says which
-    steps matter (default: `matters(steps)`); long runs of others are folded. That a thread starts
-    and takes a message of its own column is not shown: step numbers have gaps there.
+    steps matter (default: `matters(steps, involved)`); long runs of others are folded. That a
+    thread starts and takes a message of its own column is not shown: step numbers have gaps there.
     """
     if not steps:
         return ["(no steps)"]
     if important is None:
-        important = matters(steps)
+        important = matters(steps, involved)
     shown = _columns_shown(steps, [column_of(actor) for actor in keep], important)
     told = _without_plumbing(steps)
     rows = [_row(record, important) for record in told if column_of(record.actor) in shown]
@@ -79,32 +92,54 @@ def columns(
     rows = _bounded(_folded(rows))
     lines = _render(rows, shown, width)
     if any(row.mark == PREEMPTED for row in rows):
-        lines.append(_clip(LEGEND, width))
+        lines.append(clip(LEGEND, width))
     hidden = Counter(column_of(record.actor) for record in steps)
     left_out = [f"{name} ({_steps(n)})" for name, n in hidden.items() if name not in shown]
     if left_out:
-        lines.append(_clip("not shown: " + ", ".join(left_out), width))
+        lines.append(clip("not shown: " + ", ".join(left_out), width))
     return lines
 
 
-def matters(steps: Sequence[StepRecord]) -> Predicate:
+def matters(steps: Sequence[StepRecord], involved: Collection[str] = ()) -> Predicate:
     """Return the default predicate: what another column can notice, and where threads stand.
 
     A step matters if its object is written by one column and touched by another, if it was a
     preemption or the step before one, if a failure was chosen in it, or if it is the last of its
-    column. In a short or one-column interleaving every step matters.
+    column. In a short or one-column interleaving every step matters. Where the threads that are
+    `involved` in the finding are known, steps of others count only for what those can notice.
     """
+    if involved:
+        return _matters_to({column_of(actor) for actor in involved}, steps)
     if len(steps) <= WHOLE_UP_TO or len({column_of(record.actor) for record in steps}) == 1:
         return lambda _: True
     shared = _shared_objects(steps)
-    last = {column_of(record.actor): record.step for record in steps}
-    ends = set(last.values())
-    for before, after in pairwise(steps):
-        if after.preempted:
-            ends.update((before.step, after.step))
+    ends = _ends(steps)
     return lambda record: (
         record.object in shared or record.step in ends or _choice(record) is not None
     )
+
+
+def _matters_to(involved: Collection[str], steps: Sequence[StepRecord]) -> Predicate:
+    """Return the predicate for a finding whose threads are known."""
+    noticed = {r.object for r in steps if r.object and column_of(r.actor) in involved}
+    shared = noticed & set(_shared_objects(steps))
+    ends = _ends(steps)
+    short = len(steps) <= WHOLE_UP_TO
+    return lambda record: (
+        record.object in shared
+        or record.step in ends
+        or _choice(record) is not None
+        or (short and column_of(record.actor) in involved)
+    )
+
+
+def _ends(steps: Sequence[StepRecord]) -> set[int]:
+    """Return the last step of each column, and those at preemptions."""
+    ends = set({column_of(record.actor): record.step for record in steps}.values())
+    for before, after in pairwise(steps):
+        if after.preempted:
+            ends.update((before.step, after.step))
+    return ends
 
 
 def _without_plumbing(steps: Sequence[StepRecord]) -> list[StepRecord]:
@@ -163,12 +198,14 @@ def _row(record: StepRecord, important: Predicate) -> _Row:
 def step_texts(record: StepRecord) -> tuple[str, ...]:
     """Return a step as text, longest first: label, object, range, and a choice that was taken.
 
-    A range of one key is that key in hex, a longer one `first+count`.
+    A range of one key is that key in hex, a longer one `first-last`; those of an address space are
+    page numbers (vpn).
     """
     keys = ""
     if record.hi > record.lo:
-        count = record.hi - record.lo
-        keys = f"{record.lo:#x}" if count == 1 else f"{record.lo:#x}+{count}"
+        keys = span(record.lo, record.hi)
+        if record.object.startswith("mm"):
+            keys = f"vpn {keys}"
     choice = _choice(record) or ""
     short = record.label.partition(".")[2] if record.label.count(".") > 1 else record.label
     forms = (
@@ -231,13 +268,13 @@ def _render(rows: Sequence[_Row], shown: Sequence[str], width: int) -> list[str]
     for left, right in pairwise(shown):
         starts[right] = starts[left] + widths[left] + GAP
     lines = [
-        _at_starts({name: _clip(name, widths[name]) for name in shown}, starts),
+        _at_starts({name: clip(name, widths[name]) for name in shown}, starts),
         _at_starts({name: "-" * min(len(name), widths[name]) for name in shown}, starts),
     ]
     for row in rows:
         margin = row.step.rjust(gutter - 2) + row.mark + " "
         if row.column is None:
-            lines.append(_clip(margin + row.texts[0], width))
+            lines.append(clip(margin + row.texts[0], width))
         else:
             text = _fitting(row.texts, widths[row.column])
             lines.append(margin + " " * (starts[row.column] - gutter) + text)
@@ -270,10 +307,11 @@ def _fitting(texts: Sequence[str], width: int) -> str:
     for text in texts:
         if len(text) <= width:
             return text
-    return _clip(texts[-1], width)
+    return clip(texts[-1], width)
 
 
-def _clip(text: str, width: int) -> str:
+def clip(text: str, width: int) -> str:
+    """Cut a text to `width` characters, with a mark where something is missing."""
     return text if len(text) <= width else text[: max(0, width - 1)] + "…"
 
 

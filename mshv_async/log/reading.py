@@ -37,10 +37,35 @@ class LogEvent(msgspec.Struct, frozen=True, gc=False):
     type: Loose = None
     code: Loose = None
     start: Loose = None
+    end: Loose = None
     done: Loose = None
     status: Loose = None
     lock: Loose = None
     lock_class: Loose = None
+    object: Loose = None
+    lo: Loose = None
+    hi: Loose = None
+    write: Loose = None
+    preempted: Loose = None
+    decision: Loose = None
+    gfn: Loose = None
+    vpn: Loose = None
+    pages: Loose = None
+    reps: Loose = None
+    bytes: Loose = None
+    op: Loose = None
+    failed: Loose = None
+    ioctl: Loose = None
+    access: Loose = None
+    event_type: Loose = None
+    site: Loose = None
+    region: Loose = None
+    mm: Loose = None
+
+
+def is_step(event: LogEvent) -> bool:
+    """Say whether a line is a step's and no note's: those have `write`, and none has `vpn`."""
+    return event.write is not None and event.vpn is None
 
 
 class _First(RunHeader, frozen=True, kw_only=True):

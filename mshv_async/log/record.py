@@ -53,8 +53,19 @@ class NoteRecord(msgspec.Struct, frozen=True):
 Record: TypeAlias = StepRecord | NoteRecord
 
 
+class RegionPlace(msgspec.Struct, frozen=True):
+    """Where the VMM has guest pages: ``pages`` of 4 KiB from ``gfn`` on lie at page ``vpn`` on."""
+
+    gfn: int
+    vpn: int
+    pages: int
+
+
 class RunHeader(msgspec.Struct, frozen=True):
-    """What was run: the first line of a log."""
+    """What was run: the first line of a log.
+
+    `command` runs it again, `regions` says where guest pages lie; either may be unknown (empty).
+    """
 
     schema: str
     scenario: str
@@ -62,12 +73,15 @@ class RunHeader(msgspec.Struct, frozen=True):
     strategy: str
     seed: int
     package_version: str
+    command: str = ""
+    regions: tuple[RegionPlace, ...] = ()
 
 
 class RunVerdict(msgspec.Struct, frozen=True):
     """What a run came to: the last line of a log.
 
-    `digest` is null in real time; `virtual_ns` is null in exploration.
+    `digest` is null in real time; `virtual_ns` is null in exploration. The rest is the finding's,
+    as in `Finding`, empty where there is none.
     """
 
     verdict: str
@@ -75,6 +89,10 @@ class RunVerdict(msgspec.Struct, frozen=True):
     digest: str | None
     steps: int
     virtual_ns: int | None
+    story: tuple[str, ...] = ()
+    waits: tuple[str, ...] = ()
+    stacks: dict[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
+    threads: tuple[str, ...] = ()
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -82,8 +100,8 @@ class Finding(msgspec.Struct, frozen=True):
 
     `title` stays the same for the same bug. `story`: who did what to which object, three lines.
     `waits`: the shortest cycle and who waits for whom, or where the page was mapped, freed and
-    used. `stacks`: for each thread that matters its modelled functions, innermost first.
-    `threads`: further threads that took part.
+    used. `stacks`: for each thread that is inside the driver its modelled functions, innermost
+    first. `threads`: those that took part; others in `stacks` are bystanders.
     """
 
     verdict: str

@@ -7,12 +7,15 @@ the stacks.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
-from mshv_async.log.columns import WIDTH, Predicate, column_of, columns
+from mshv_async.log.columns import Predicate, column_of, columns, terminal_width
 from mshv_async.log.record import Finding, StepRecord
 
 INDENT = "  "
+
+# Of a bystander's stack: what it is in now, and the outermost.
+FRAMES_SHOWN = 3
 
 
 def report(
@@ -21,18 +24,19 @@ def report(
     *,
     command: str | None = None,
     important: Predicate | None = None,
-    width: int = WIDTH,
+    width: int | None = None,
 ) -> str:
     """Render `finding` with its interleaving; the first line is the title.
 
     `command` replays it. Without `steps` there are no columns. Only the columns keep to `width`:
-    titles, commands and stacks are for copying and are never cut.
+    titles, commands and stacks are for copying and are never cut. By default it is the terminal's.
     """
     shown = columns(
         [*steps, *_outcome(finding, steps)],
         keep=threads_of(finding),
         important=important,
-        width=width,
+        involved=finding.threads,
+        width=width or terminal_width(),
     )
     blocks = [
         [title_line(finding.verdict, finding.title)],
@@ -40,7 +44,7 @@ def report(
         [INDENT + line for line in finding.story],
         [INDENT + line for line in finding.waits],
         shown if steps else [],
-        stack_lines(finding),
+        stack_lines(finding.stacks, finding.threads),
     ]
     return "\n\n".join("\n".join(block) for block in blocks if block)
 
@@ -69,10 +73,22 @@ def threads_of(finding: Finding) -> list[str]:
     return list(dict.fromkeys(column_of(actor) for actor in (*finding.threads, *finding.stacks)))
 
 
-def stack_lines(finding: Finding) -> list[str]:
-    """Render the stacks, one thread after another, the innermost function first."""
+def stack_lines(stacks: Mapping[str, Sequence[str]], involved: Collection[str] = ()) -> list[str]:
+    """Render the stacks, the innermost function first; bystanders (if known) on one line each."""
     lines: list[str] = []
-    for actor, frames in finding.stacks.items():
-        if frames:
+    others: list[str] = []
+    for actor, frames in stacks.items():
+        if not frames:
+            continue
+        if involved and actor not in involved:
+            others.append(f"{INDENT}{actor}: {_folded(frames)}")
+        else:
             lines += [f"{actor}:", *(INDENT + frame for frame in frames)]
-    return lines
+    return [*lines, "also in the driver:", *others] if others else lines
+
+
+def _folded(frames: Sequence[str]) -> str:
+    between = len(frames) - FRAMES_SHOWN - 1
+    if between <= 1:
+        return " < ".join(frames)
+    return " < ".join((*frames[:FRAMES_SHOWN], f"… {between} more …", frames[-1]))

@@ -75,16 +75,22 @@ def write_log(
     timed = verdict.virtual_ns is not None
     with Path(path).open("wb") as file:
         log = run_logger(file)
-        log.event(RUN_BEGIN, 0 if timed else None, 0, "", msgspec.structs.asdict(header))
+        log.event(RUN_BEGIN, 0 if timed else None, 0, "", _filled(header))
         for record in records:
             if isinstance(record, StepRecord):
                 fields = step_fields(record)
                 log.event(record.label, record.t_ns, record.step, record.actor, fields)
             else:
                 log.event(record.event, record.t_ns, record.step, record.actor, record.fields)
-        fields = msgspec.structs.asdict(verdict)
         # The count of steps is the line's own `step` too: one number, where readers look for it.
-        log.event(RUN_END, verdict.virtual_ns, verdict.steps, "", fields)
+        log.event(RUN_END, verdict.virtual_ns, verdict.steps, "", _filled(verdict))
+
+
+def _filled(line: RunHeader | RunVerdict) -> dict[str, object]:
+    """Return the fields of a first or last line; those that may be unknown only if they are not."""
+    fields = msgspec.structs.asdict(line)
+    optional = line.__struct_fields__[-len(line.__struct_defaults__) :]
+    return {k: v for k, v in fields.items() if k not in optional or v}
 
 
 def step_fields(record: StepRecord) -> dict[str, FieldValue | list[FieldValue]]:

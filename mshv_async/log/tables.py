@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import zip_longest
 
-from mshv_async.log.analysis import Analysis, Faults, Hypercalls, LockClass, Spread
+from mshv_async.log.analysis import Analysis, Faults, Hypercalls
+from mshv_async.log.columns import WIDTH, clip
+from mshv_async.log.history import RegionHistory
+from mshv_async.log.locks import LockClass, Spread, Wait, cycle
+from mshv_async.log.report import stack_lines, title_line
+from mshv_async.log.turns import Turns
+from mshv_async.sim.spans import span
 
 # The kinds and threads beyond these are summed up in one line.
 ROWS_MAX = 20
@@ -12,24 +19,110 @@ ROWS_MAX = 20
 _UNITS = (("s", 1_000_000_000), ("ms", 1_000_000), ("us", 1_000))
 
 
-def analysis_text(analysis: Analysis) -> str:
-    """Render all of `analysis`, one section after another, ending in the verdict."""
-    run = analysis.run
-    clock = "virtual time" if analysis.timed else "no clock"
-    head = [
-        f"{run.scenario}  driver {run.driver}  strategy {run.strategy}  seed {run.seed}",
-        f"{analysis.steps} steps, {clock}, mshv-async {run.package_version}",
-    ]
+def analysis_text(analysis: Analysis, width: int = WIDTH) -> str:
+    """Render `analysis` in the order of a report: what it came to, how, who, how much, where."""
     sections = [
-        head,
-        _counts("events", analysis.events),
-        _counts("threads", {name: n for name, n in analysis.actors.items() if name}),
-        fault_lines(analysis.faults, analysis.ebusy_retries),
-        lock_lines(analysis.locks, timed=analysis.timed),
-        hypercall_lines(analysis.hypercalls),
         verdict_lines(analysis),
+        _story_lines(analysis),
+        wait_lines(analysis),
+        lock_lines(analysis.locks, timed=analysis.timed),
+        turn_lines(analysis.threads),
+        fault_lines(analysis.faults, analysis.ebusy_retries),
+        hypercall_lines(analysis.hypercalls),
+        region_lines(analysis.region),
+        _counts("events", analysis.events),
+        stack_lines(analysis.verdict.stacks, analysis.verdict.threads) if analysis.verdict else [],
     ]
-    return "\n\n".join("\n".join(lines) for lines in sections if lines)
+    lines = "\n\n".join("\n".join(lines) for lines in sections if lines).split("\n")
+    # Titles and commands are for copying and stay whole; they stand before the first empty line.
+    head = lines.index("") if "" in lines else len(lines)
+    return "\n".join([*lines[:head], *(clip(line, width) for line in lines[head:])])
+
+
+def verdict_lines(analysis: Analysis) -> list[str]:
+    """Render the verdict and title, the command that runs it again, and what was run."""
+    run, last = analysis.run, analysis.verdict
+    lines = [title_line(last.verdict, last.title) if last else "verdict: unknown"]
+    if analysis.note:
+        lines.append(f"note: {analysis.note}")
+    if run.command:
+        lines.append(f"replay: {run.command}")
+    lines.append(f"{run.scenario}  driver {run.driver}  strategy {run.strategy}  seed {run.seed}")
+    clock = "no clock"
+    if analysis.timed:
+        ended = last.virtual_ns if last else None
+        clock = "virtual time" if ended is None else f"{duration(ended)} of virtual time"
+    lines.append(f"{analysis.steps:,} steps, {clock}, mshv-async {run.package_version}")
+    if last is not None:
+        lines.append(f"digest: {last.digest or 'none (real time)'}")
+    return lines
+
+
+def _story_lines(analysis: Analysis) -> list[str]:
+    found = analysis.verdict.story if analysis.verdict else ()
+    lines = [f"  {line}" for line in (*analysis.story, *(f"=> {line}" for line in found))]
+    return ["story", *lines] if lines else []
+
+
+def wait_lines(analysis: Analysis) -> list[str]:
+    """Draw who waits for whom as the log ends: two threads side by side, else a line each."""
+    told = [f"  {line}" for line in (analysis.verdict.waits if analysis.verdict else ())]
+    waits = {wait.thread: wait for wait in analysis.waits}
+    ring = cycle(waits)
+    if len(ring) == 2:
+        return ["waits in a cycle", *_two_columns(ring, analysis), *told]
+    lines = [_wait_line(wait) for wait in analysis.waits]
+    if not lines and not told:
+        return []
+    return ["waits in a cycle" if ring else "waits", *lines, *told]
+
+
+def _wait_line(wait: Wait) -> str:
+    holders = f" (held by {', '.join(wait.holders)})" if wait.holders else ""
+    return f"  {wait.thread} -> {wait.lock}{holders}"
+
+
+def _two_columns(ring: Sequence[str], analysis: Analysis) -> list[str]:
+    waits = {wait.thread: wait for wait in analysis.waits}
+    cells = []
+    for thread in ring:
+        holds = [f"holds {lock}" for lock in analysis.held.get(thread, ())]
+        cells.append([thread, "-" * len(thread), *holds, f"waits for {waits[thread].lock}"])
+    left, right = cells
+    wide = max(len(cell) for cell in left) + 3
+    rows = zip_longest(left, right, fillvalue="")
+    return [f"  {a.ljust(wide)}{b}".rstrip() for a, b in rows]
+
+
+def turn_lines(threads: Sequence[Turns]) -> list[str]:
+    """Render what each thread did with its turns."""
+    if not threads:
+        return []
+    rows: list[tuple[str, ...]] = [("thread", "steps", "longest aside", "retries")]
+    rows += [(t.thread, str(t.steps), str(t.longest_aside), str(t.retries)) for t in threads]
+    shown = rows[: ROWS_MAX + 1]
+    rest = [f"  ({len(rows) - len(shown)} more)"] if len(rows) > len(shown) else []
+    return [
+        "threads (aside: steps of others while it waited for nothing known)",
+        *table(shown),
+        *rest,
+    ]
+
+
+def region_lines(region: RegionHistory | None) -> list[str]:
+    """Render the history of the region around the fault."""
+    if region is None:
+        return []
+    title = f"region around the fault: gfns {span(region.gfn, region.gfn + region.pages)}"
+    lines = [title]
+    if region.left_out:
+        lines.append(f"  ({region.left_out} earlier events left out)")
+    wide = max(len(event.thread) for event in region.events)
+    far = max(len(str(event.step)) for event in region.events)
+    return [
+        *lines,
+        *(f"  {e.step:>{far}}  {e.thread.ljust(wide)}  {e.text}" for e in region.events),
+    ]
 
 
 def fault_lines(faults: Faults, ebusy_retries: int) -> list[str]:
@@ -51,22 +144,23 @@ def fault_lines(faults: Faults, ebusy_retries: int) -> list[str]:
 
 
 def lock_lines(locks: Sequence[LockClass], *, timed: bool) -> list[str]:
-    """Render acquisitions and waits by lock class; with a clock also how long they took."""
+    """Render acquisitions, waits and holds by lock class, in virtual time or in steps."""
     if not locks:
         return ["locks: none noted"]
-    head: tuple[str, ...] = ("lock class", "taken", "waits")
-    head += ("wait min/avg/max", "hold min/avg/max") if timed else ()
-    rows: list[tuple[str, ...]] = [head]
+    rows: list[tuple[str, ...]] = [
+        ("lock class", "acquired", "contended", "wait min/avg/max", "hold min/avg/max")
+    ]
     open_ends: list[str] = []
     for lock in locks:
-        row: tuple[str, ...] = (lock.lock_class, str(lock.acquisitions), str(lock.waits))
-        rows.append((*row, _spread(lock.wait), _spread(lock.hold)) if timed else row)
+        counts = (lock.lock_class, str(lock.acquired), str(lock.contended))
+        rows.append((*counts, _spread(lock.wait, timed), _spread(lock.hold, timed)))
         if lock.still_held or lock.still_waiting:
             open_ends.append(
                 f"  {lock.lock_class}: at the end {lock.still_held} held,"
                 f" {lock.still_waiting} waiting"
             )
-    return ["locks", *table(rows), *open_ends]
+    unit = "virtual time" if timed else "steps"
+    return [f"locks ({unit})", *table(rows), *open_ends]
 
 
 def hypercall_lines(hypercalls: Sequence[Hypercalls]) -> list[str]:
@@ -79,19 +173,6 @@ def hypercall_lines(hypercalls: Sequence[Hypercalls]) -> list[str]:
         why = ", ".join(f"{n} {name}" for name, n in refused.items())
         rows.append((call.name, str(call.calls), str(call.reps), why or "0"))
     return ["hypercalls", *table(rows)]
-
-
-def verdict_lines(analysis: Analysis) -> list[str]:
-    """Render the verdict, and the note of a log that was cut short."""
-    note = [f"note: {analysis.note}"] if analysis.note else []
-    last = analysis.verdict
-    if last is None:
-        return [*note, "verdict: unknown"]
-    what = last.title or last.verdict
-    lines = [*note, f"verdict: {what}", f"digest: {last.digest or 'none (real time)'}"]
-    if last.virtual_ns is not None:
-        lines.append(f"virtual time: {duration(last.virtual_ns)}")
-    return lines
 
 
 def table(rows: Iterable[Sequence[str]], indent: str = "  ") -> list[str]:
@@ -116,10 +197,11 @@ def duration(ns: int) -> str:
     return f"{ns} ns"
 
 
-def _spread(spread: Spread | None) -> str:
+def _spread(spread: Spread | None, timed: bool) -> str:
     if spread is None:
         return "-"
-    return " / ".join(duration(ns) for ns in (spread.min_ns, spread.avg_ns, spread.max_ns))
+    values = (spread.min, spread.avg, spread.max)
+    return " / ".join(duration(n) if timed else str(n) for n in values)
 
 
 def _counts(title: str, counts: dict[str, int]) -> list[str]:

@@ -456,6 +456,8 @@ class Runtime(Facts):
                 self.finding = _worst(self.pending)
             elif self.noted:
                 self.finding = _worst([*self.noted.values()])
+        if self.finding is not None:
+            self.finding = verdicts.with_bystanders(self, self.finding)
         assert self.loop is not None
         self.loop.next_parker = None
         self.loop.call_soon(self._reap)

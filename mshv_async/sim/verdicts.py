@@ -5,12 +5,14 @@ A title is what stays the same for the same bug: the verdict and the functions t
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mshv_async.sim import waitfor
 from mshv_async.sim.current import current_or_none
 from mshv_async.sim.faults import Finding, ModelFault, Place
 from mshv_async.sim.shared import name_of
+from mshv_async.sim.stacks import stack_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,6 +73,18 @@ def innermost(place: Place) -> str:
 
 def _stacks(rt: Runtime, threads: Sequence[Thread]) -> dict[str, tuple[str, ...]]:
     return {t.name: rt.stack_of(t) for t in threads}
+
+
+def with_bystanders(rt: Runtime, finding: Finding) -> Finding:
+    """Add the stacks of the other threads that are inside a driver call as the execution ends."""
+    running = current_or_none()
+    stacks = {}
+    for thread in rt.live:
+        if thread.name not in finding.stacks:
+            frames = stack_of(thread, running)
+            if any(rt.is_driver(frame.module) for frame in frames):
+                stacks[thread.name] = tuple(frame.function for frame in frames)
+    return replace(finding, stacks=finding.stacks | stacks) if stacks else finding
 
 
 def of_fault(rt: Runtime, thread: Thread, fault: ModelFault, frames: list[StackFrame]) -> Finding:

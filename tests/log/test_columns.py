@@ -61,7 +61,7 @@ def test_each_step_stands_under_its_thread_in_order():
 def test_a_step_says_object_range_and_a_failure_that_was_chosen():
     text = "\n".join(columns(RACE))
     assert "mutex.lock region@0x200.mutex" in text
-    assert "notifier.start mm0.subscriptions 0x7f200+2" in text
+    assert "notifier.start mm0.subscriptions vpn 0x7f200-0x7f201" in text
     assert "guest.write slat1 0x200" in text
     assert "[hypercall.unmap_gpa = 1]" in text
 
