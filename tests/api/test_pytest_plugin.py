@@ -103,12 +103,9 @@ def test_a_users_file_of_twenty_lines_works(mode: str, tmp_path: Path) -> None:
     assert "test_z_plain.py::test_plain PASSED" in out
 
 
-@pytest.mark.parametrize("mode", ["strict", "auto"])
-def test_a_finding_fails_the_test_with_its_report_and_replays_by_its_node(
-    mode: str, tmp_path: Path
-) -> None:
+def test_a_finding_fails_the_test_with_its_report_and_replays_by_its_node(tmp_path: Path) -> None:
     text = USERS.replace('driver="v6"', "driver=ForgetsToUnlock")
-    status, out = collected(tmp_path, text, mode=mode)
+    status, out = collected(tmp_path, text, mode="auto")
     assert status == 1
     title = "lost-unlock: region_interval_invalidate (region.mutex)"
     assert f"\n{title}\n" in out
@@ -121,56 +118,51 @@ def test_a_finding_fails_the_test_with_its_report_and_replays_by_its_node(
     assert commands == failed
 
     report = out[out.index(title) : out.index("!! lost-unlock")]
-    status, again = pytest_of_a_user(tmp_path, commands[0], mode=mode)
+    status, again = pytest_of_a_user(tmp_path, commands[0])
     assert status == 1
     assert report in again, "the same seed is the same execution"
 
 
-def test_a_failed_assertion_shows_what_happened_in_the_world(tmp_path: Path) -> None:
-    text = USERS.replace('in ("a", 0)', '== "b"').replace("range(3)", "[7]")
-    status, out = collected(tmp_path, text)
-    assert status == 1
-    assert "AssertionError" in out
-    assert "Captured mshv call" in out
-    assert "replay: python -m pytest 'test_users.py::test_reads_follow_discards[seed7]'" in out
-    assert "guest.read partition2.slat 0x200" in out
+def test_each_way_to_fail_says_what_happened_and_how_to_see_it_again(tmp_path: Path) -> None:
+    text = (
+        USERS.partition("@pytest.mark")[0]
+        + """
+import asyncio
 
+@pytest.mark.mshv("two-pages.toml", seeds=[7])
+async def test_of_an_assertion(world: World) -> None:
+    await world.vp(0).write(0x200, "a")
+    assert await world.vp(0).read(0x200) == "b"
 
-def test_a_finding_after_the_last_line_of_the_body_fails_the_test_itself(tmp_path: Path) -> None:
-    body = """\
-    import asyncio
+@pytest.mark.mshv("two-pages.toml", driver=ForgetsToUnlock)
+async def test_of_what_it_left_running(world: World) -> None:
     await world.vp(0).write(0x200)
     task = asyncio.ensure_future(world.host.madvise_dontneed(0x200))
     await asyncio.sleep(0)
-"""
-    text = USERS.replace('driver="v6"', "driver=ForgetsToUnlock")
-    head, _, tail = text.partition("    async with")
-    status, out = collected(tmp_path, head + body + tail[tail.index("\n\n\n") :])
-    assert status == 1
-    assert "3 failed, 1 passed" in out
-    assert "lost-unlock: region_interval_invalidate" in out
 
-
-def test_the_example_of_the_design_runs(tmp_path: Path) -> None:
-    text = (
-        USERS.partition("class Forgets")[0]
-        + """
-@pytest.mark.mshv("scenarios/litmus/one-page.toml", driver="v6", seeds=range(8))
-async def test_reads_follow_discards(world: World):
-    async with anyio.create_task_group() as tg:
-        tg.start_soon(world.vp(0).write, 0x200, "a")
-        tg.start_soon(world.host.madvise_dontneed, 0x200, 8)
-    assert await world.vp(0).read(0x200) in ("a", 0)
+@pytest.mark.mshv("two-pages.toml")
+async def test_of_a_search_inside(world: World) -> None:
+    await explore("two-pages.toml")
 """
     )
     status, out = collected(tmp_path, text)
-    assert status == 0, out
-    assert "8 passed" in out
+    assert status == 1
+    assert "3 failed" in out, "in the tests, not in what comes after them"
+
+    assert "AssertionError: assert 'a' == 'b'" in out
+    assert "Captured mshv call" in out
+    assert "replay: python -m pytest 'test_users.py::test_of_an_assertion[seed7]'" in out
+    assert "guest.read partition2.slat 0x200" in out
+
+    assert "lost-unlock: region_interval_invalidate" in out
+    assert "replay: python -m pytest 'test_users.py::test_of_what_it_left_running[seed1]'" in out
+
+    assert "explore runs a simulated loop of its own and cannot be awaited inside one" in out
 
 
 def test_marks_of_classes_and_modules_count_and_users_fixtures_take_worlds(tmp_path: Path) -> None:
     text = """\
-import pytest, pytest_asyncio
+import anyio, pytest, pytest_asyncio
 pytestmark = pytest.mark.mshv("two-pages.toml", seeds=range(2))
 
 @pytest_asyncio.fixture
@@ -195,6 +187,13 @@ async def test_of_its_own(world):
     await world.settle()
     assert world.steps > 20
 
+@pytest.mark.mshv("scenarios/litmus/one-page.toml", driver="v6", seeds=range(8))
+async def test_of_the_design(world):
+    async with anyio.create_task_group() as tg:
+        tg.start_soon(world.vp(0).write, 0x200, "a")
+        tg.start_soon(world.host.madvise_dontneed, 0x200, 8)
+    assert await world.vp(0).read(0x200) in ("a", 0)
+
 @pytest.mark.xfail(strict=True)
 async def test_expected_to_fail(world):
     assert await world.vp(0).read(0x200) == "x"
@@ -204,7 +203,7 @@ async def test_skipped(world):
 """
     status, out = collected(tmp_path, text, "-q", "-rA")
     assert status == 0, out
-    assert "8 passed, 2 skipped, 2 xfailed" in out
+    assert "16 passed, 2 skipped, 2 xfailed" in out
 
 
 MISUSES = {
@@ -256,15 +255,6 @@ def test_a_marked_test_says_what_it_lacks_where_pytest_asyncio_is_missing(tmp_pa
     said = "mark mshv needs pytest-asyncio >= 1.5 and pytest >= 8.4; pytest-asyncio is not"
     assert said in out
     assert "Traceback" not in out
-
-
-def test_an_explore_inside_a_marked_test_is_refused_in_a_sentence(tmp_path: Path) -> None:
-    text = USERS.replace(
-        "    async with anyio", "    await explore('two-pages.toml')\n    async with anyio"
-    )
-    status, out = collected(tmp_path, text)
-    assert status == 1
-    assert "explore runs a simulated loop of its own and cannot be awaited inside one" in out
 
 
 def test_suites_without_the_marker_load_nothing_and_keep_their_loops(tmp_path: Path) -> None:
