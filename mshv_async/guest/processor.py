@@ -95,7 +95,13 @@ class GuestProcessor(Shared):
             return
         self._retire(thread)
         if not thread.finished:
-            thread.op = self._declared(self.source.at(self.position))
+            self.look_again()
+
+    def look_again(self) -> None:
+        """Declare what comes next anew, where position or source were changed from outside."""
+        thread = self.vp.guest
+        assert thread is not None
+        thread.op = self._declared(self.source.at(self.position))
 
     async def run(self) -> None:
         """Execute the program, then halt whenever the virtual processor runs."""

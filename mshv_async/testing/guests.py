@@ -63,7 +63,7 @@ class DrivenGuest:
         self._seen = None
         guest.position += 1  # past the halt that it stands at
         self.source.give(guest.position, access)
-        processor.op = guest._declared(access)
+        guest.look_again()
         processor.serves, processor.ledger = thread, thread.ledger
         self.vmm.vp_threads[self.index] = thread
         thread.owes_progress(1)
