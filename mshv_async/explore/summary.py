@@ -24,9 +24,11 @@ def campaign_text(outcome: Outcome) -> str:
         report(
             found.finding,
             step_records(found.records),
-            command=replay_command(bug.repro, found.repro) if bug.repro else None,
+            command=replay_command(bug.repro, found.repro)
+            if bug.repro
+            else replay_call(number, found.repro),
         )
-        for found, bug in zip(campaign.findings, outcome.findings, strict=True)
+        for number, (found, bug) in enumerate(zip(campaign.findings, outcome.findings, strict=True))
     ]
     return "\n\n".join([*blocks, "\n".join(coverage_lines(outcome))])
 
@@ -85,6 +87,12 @@ def replay_command(path: str, repro: Repro) -> str:
     """Return the command line that replays the repro at `path`, which is made relative."""
     trust = " --trust" if repro.driver_source is not None else ""
     return f"mshv-async replay {shlex.quote(shown_path(path))}{trust}"
+
+
+def replay_call(number: int, repro: Repro) -> str:
+    """Return what replays, in Python, a finding that was not saved."""
+    cls = repro.driver.rpartition(".py:")[2] if ".py:" in repro.driver else ""
+    return f"await replay(outcome.repros[{number}]{f', driver={cls}' if cls else ''})"
 
 
 def shown_path(path: str) -> str:

@@ -62,6 +62,8 @@ async def test_a_class_is_a_driver_and_its_finding_replays(driver: Any, tmp_path
     assert outcome.verdict is Verdict.LOST_UNLOCK
     assert outcome.driver.endswith("test_python_doors.py:KeepsTheMutex")
     assert outcome.report().startswith("lost-unlock: region_interval_invalidate")
+    said = "replay: await replay(outcome.repros[0], driver=KeepsTheMutex)"
+    assert said in outcome.report()
 
     with pytest.raises(ReproError, match="trust"):
         await replay(outcome.repros[0])
