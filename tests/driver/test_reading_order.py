@@ -12,7 +12,8 @@ from mshv_async.driver import PROFILES, V6
 
 WHERE = {
     "partition": ["partition_ioctl", "vp_ioctl", "partition_ioctl_initialize",
-                  "partition_ioctl_create_vp", "destroy_partition"],
+                  "partition_ioctl_create_vp", "anon_inode_getfd", "vp_release",
+                  "partition_release", "destroy_partition"],
     "run_vp": ["vp_ioctl_run_vp", "vp_handle_intercept", "run_vp_with_root_scheduler",
                "run_vp_with_hyp_scheduler", "kick_vp"],
     "memory": ["partition_ioctl_set_memory", "map_user_memory", "prepare_pinned_region",

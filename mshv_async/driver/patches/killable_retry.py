@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 class KillableRetry(V6):
     """Every round looks for a fatal signal, and both locks are taken killably.
 
-    A round that a signal ended counts as handled, so that the run loop leaves with -EINTR. The
-    wait for an open invalidation stays uninterruptible: the notifier core has no other.
+    A round that a signal ended leaves the intercept to the VMM, whose thread dies on the way there.
+    (To call it handled and run the VP once more would not do: under the hypervisor's scheduler the
+    VP stops again at once, and its message is taken before the signal.) The wait for an open
+    invalidation stays uninterruptible: the notifier core has no other.
     """
 
     async def region_hmm_fault_and_lock(self, region: MshvMemRegion, range: HmmRange) -> int:
@@ -54,7 +56,7 @@ class KillableRetry(V6):
 
     def gfn_fault_served(self, ret: int) -> bool:
         """As before, but a signal is no failure to warn about."""
-        return ret == -EINTR or super().gfn_fault_served(ret)
+        return ret != -EINTR and super().gfn_fault_served(ret)
 
 
 PATCH = Patch(
