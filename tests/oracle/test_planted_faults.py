@@ -6,6 +6,7 @@ The scenarios are neutral: nothing in them is there for a fault but the operatio
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import faulty_drivers as faulty
 import pytest
@@ -21,6 +22,9 @@ from oracle_playing import (
     vps,
 )
 from sound_drivers import Dirtying, Sound
+
+from mshv_async.oracle.stale_mapping import StaleMapping
+from mshv_async.sim import Place
 
 DISCARD = (
     REGION
@@ -126,3 +130,16 @@ def test_the_oracle_is_silent_without_the_fault(scenario, driver):
 def test_a_task_that_blocks_for_minutes_is_found_in_timed_mode():
     assert timed_verdict(SLOW, faulty.SleepsLong) == "hung-task"
     assert timed_verdict(SLOW, Sound) == "clean"
+
+
+def test_where_a_callback_failed_is_state_but_not_at_which_step():
+    """Else no two executions that met a failure would ever come to the same state."""
+    failures = []
+    for step in (7, 4711):
+        here = Place("host", step, ("region_interval_invalidate",))
+        watcher = StaleMapping.__new__(StaleMapping)
+        watcher.world = SimpleNamespace(rt=SimpleNamespace(place=lambda here=here: here))
+        watcher.refused = []
+        watcher.on_callback(SimpleNamespace(ops=Sound.region_interval_invalidate), None, False)
+        failures.append(watcher.failure)
+    assert failures[0] == failures[1]
