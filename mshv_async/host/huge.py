@@ -81,6 +81,10 @@ def leaf_across(mm: Mm, lo: int, hi: int) -> Span | None:
 def piece_end(mm: Mm, at: int, hi: int) -> int:
     """Return where the next step's piece from ``at`` ends: the grain's, but leaves stay whole."""
     end = mm.host.grain.pieces(at, hi)[0][1]
+    vma = mm.vmas.get(at)
+    if vma is not None and vma.hugetlb_order:  # its walks go by huge pages, mapped or not
+        size = 1 << vma.hugetlb_order
+        return min(hi, -(-end // size) * size)
     leaf = leaf_at(mm, end - 1)
     if leaf is None or leaf[1] <= end:
         return end

@@ -350,6 +350,40 @@ def test_walker_that_meets_a_split_waits_and_goes_on():
     assert not mirror.stale()
 
 
+@pytest.mark.parametrize("advice", ["dontneed", "free"])
+def test_huge_page_that_comes_in_the_middle_of_a_walk_does_not_trap_it(advice):
+    """Else madvise would go round for ever at a leaf whose first half it has behind it."""
+    world = huge_world(named=(VPN + 100,))
+    walk = {"dontneed": "pte.zap", "free": "pte.free"}[advice]
+    world.run(
+        {
+            "vp": lambda: store(world.mm, BASE, A),
+            "vmm": lambda: madvise(world.mm, BASE, HUGE, advice),
+        },
+        InTheMiddle(walk),
+    )
+    assert world.mm.ptes.get(VPN) is not None
+    assert world.results["vp"] == 0
+
+
+class InTheMiddle(Script):
+    """Lets the walk take its first piece, then the fault happen, then the rest."""
+
+    def __init__(self, label):
+        super().__init__(("vmm", label))
+        self.label = label
+
+    def pick(self, enabled, current):
+        walker = next((i for i, t in enumerate(enabled) if t.name == "vmm"), None)
+        other = next((i for i, t in enumerate(enabled) if t.name == "vp"), None)
+        first = walker is not None and enabled[walker].op.lo < VPN + 100
+        if walker is not None and (
+            other is None or enabled[walker].op.label != self.label or first
+        ):
+            return walker
+        return other if other is not None else 0
+
+
 def test_munmap_during_a_split_loses_nothing_but_its_pages():
     world = huge_world(swap=1024)
     world.mm.populate(BASE, 512)

@@ -136,6 +136,31 @@ def test_mprotect_of_hugetlb_is_an_event_even_if_nothing_is_populated():
     assert brackets(world) == [("PROTECTION_VMA", 0, 512)]
 
 
+@pytest.mark.parametrize(("backing", "order"), [("hugetlb-2m", 9), ("hugetlb-1g", 18)])
+def test_huge_page_that_is_faulted_in_during_a_walk_is_never_cut(backing, order):
+    size = 1 << order
+    world = World(
+        2 * size, named=(VPN + 5, VPN + size + 5), backing=backing, hugetlb_2m=2, hugetlb_1g=2
+    )  # fmt: skip
+    rt = world.run(
+        {
+            "vmm": lambda: madvise(world.mm, BASE, 2 * size * PAGE, "dontneed"),
+            "vp": lambda: store(world.mm, BASE, A),
+        },
+        Script(("vmm", "pte.zap"), ("vmm", "none"), ("vp", "none")),
+    )
+    world.run(
+        {
+            "vmm": lambda: madvise(world.mm, BASE, 2 * size * PAGE, "dontneed"),
+            "vp": lambda: store(world.mm, BASE + size * PAGE, A),
+        },
+        Script(("vmm", "pte.zap"), ("vp", "none"), ("vmm", "none")),
+    )
+    assert {pte.order for _, _, pte in world.mm.ptes} <= {order}
+    assert "pmd.split" not in {op.label for _, op in rt.trace}
+    assert pool(world) == (2 << 9) + (2 << 18)
+
+
 def test_reclaim_and_khugepaged_leave_hugetlb_alone():
     world = hugetlb_world(swap=2048)
     world.mm.populate(BASE, 1024)
