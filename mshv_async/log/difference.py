@@ -58,19 +58,19 @@ def difference(a: str | Path, b: str | Path) -> Difference:
     ops: dict[str, str] = {}
     last: dict[str, LogEvent] = {}
     common = 0
-    parted: tuple[LogEvent | None, LogEvent | None] = (None, None)
-    streams = [iter(log) for log in logs]
+    parted: list[tuple[LogEvent, bytes] | None] = [None, None]
+    streams = [log.with_lines() for log in logs]
     for one, other in zip_longest(*streams):
-        if one != other:
-            parted = (one, other)
+        if one is None or other is None or one[1] != other[1]:
+            parted = [one, other]
             for stream in streams:  # to the end: verdicts and notes
                 deque(stream, maxlen=0)
             break
         common += 1
-        before.append(one)
-        _follow(one, ops, last)
-    sides = [_side(log, common, event) for log, event in zip(logs, parted, strict=True)]
-    same = parted == (None, None) and logs[0].verdict == logs[1].verdict
+        before.append(one[0])
+        _follow(one[0], ops, last)
+    sides = [_side(log, common, found) for log, found in zip(logs, parted, strict=True)]
+    same = parted == [None, None] and logs[0].verdict == logs[1].verdict
     return Difference(
         same=same,
         common=common,
@@ -93,20 +93,26 @@ def _follow(event: LogEvent, ops: dict[str, str], last: dict[str, LogEvent]) -> 
         last[event.actor] = event
 
 
-def _side(log: LogReader, common: int, event: LogEvent | None) -> Side:
-    fields = None
-    if event is not None:
-        built = msgspec.to_builtins(event)
-        fields = {k: v for k, v in built.items() if v is not None}
+def _side(log: LogReader, common: int, found: tuple[LogEvent, bytes] | None) -> Side:
+    fields = None if found is None else msgspec.json.decode(found[1], type=dict[str, object])
     return Side(
         file=str(log.path),
         run=log.header,
         line=common + 2,
         event=fields,
-        text="(the log ends)" if event is None else event_text(event),
+        text="(the log ends)" if fields is None else _fields_text(fields),
         verdict=(log.verdict.title or log.verdict.verdict) if log.verdict else None,
         note=log.note,
     )
+
+
+def _fields_text(fields: dict[str, object]) -> str:
+    """Render a line with all its fields, those of a step short."""
+    event = msgspec.convert(fields, LogEvent)
+    known = event.__struct_fields__
+    more = [f"{name}={value}" for name, value in fields.items() if name not in known]
+    t_ns = [] if event.t is None else [f"at {event.t} ns"]
+    return " ".join([event_text(event), *more, *t_ns])
 
 
 def difference_text(found: Difference) -> str:

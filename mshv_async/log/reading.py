@@ -95,6 +95,11 @@ class LogReader:
 
     def __iter__(self) -> Iterator[LogEvent]:
         """Yield the events in order. Raises LogError at a damaged line that is not the last."""
+        for event, _ in self.with_lines():
+            yield event
+
+    def with_lines(self) -> Iterator[tuple[LogEvent, bytes]]:
+        """Yield the events as iteration does, each with its whole line: all its fields."""
         decoder = msgspec.json.Decoder(LogEvent)
         last = 0
         for number, line, final in self._lines():
@@ -109,7 +114,7 @@ class LogReader:
                 self.verdict = self._last(line, number)
                 return
             last = event.step
-            yield event
+            yield event, line
         self.note = f"the log ends without a verdict at step {last}"
 
     def _lines(self) -> Iterator[tuple[int, bytes, bool]]:

@@ -1,21 +1,20 @@
 """An execution told in ten lines: who began what, what failed, what it came to.
 
-Every event that a reader may need is worded and weighed; loops are folded; then the lightest go
-until ten are left.
+Every event that a reader may need is worded and weighed. What is said again is counted where it
+was said first, which folds loops, however irregular; then the lightest go until ten are left.
 """
 
 from __future__ import annotations
 
-from collections import deque
+import errno
 from dataclasses import dataclass
 
 from mshv_async.log.reading import LogEvent, is_step
-from mshv_async.log.repeats import fold_repeats
 from mshv_async.sim.spans import span
 
 LINES_MAX = 10
-# What is remembered of a long log: its end, where things went wrong.
-REMEMBERED = 3000
+# A long log says more than this; what weighs little is then no longer taken up.
+REMEMBERED = 5000
 
 ALWAYS, FAILURE, LIFE, WORK, DETAIL = 5, 4, 3, 2, 1
 
@@ -33,49 +32,54 @@ _PLAIN = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One line of the story; `step` 0 where it stands for several."""
+@dataclass(slots=True)
+class _Line:
+    """One line of the story, and how often it was said, from `step` to `last`."""
 
     step: int
     actor: str
     text: str
     weight: int
+    times: int = 1
+    last: int = 0
 
     def __str__(self) -> str:
-        """Return it as printed."""
-        where = f"step {self.step}: " if self.step else ""
-        return f"{where}{self.actor} {self.text}".rstrip() if self.actor else self.text
+        again = f" ({self.times} times, last at step {self.last})" if self.times > 1 else ""
+        return f"step {self.step}: {self.actor} {self.text}{again}"
 
 
 class StoryTeller:
     """Collects the story from a log's events."""
 
     def __init__(self) -> None:
-        self.lines: deque[Line] = deque(maxlen=REMEMBERED)
+        self.lines: dict[tuple[str, str], _Line] = {}
+        self.left_out = 0
 
     def take(self, event: LogEvent) -> None:
         """Remember the event if it is worth telling."""
         told = _step(event) if is_step(event) else _note(event)
-        if told is not None:
-            self.lines.append(Line(event.step, event.actor, *told))
+        if told is None:
+            return
+        text, weight = told
+        line = self.lines.get((event.actor, text))
+        if line is not None:
+            line.times += 1
+            line.last = event.step
+        elif len(self.lines) < REMEMBERED or weight > WORK:
+            self.lines[event.actor, text] = _Line(event.step, event.actor, text, weight)
+        else:
+            self.left_out += 1
 
     def result(self) -> list[str]:
         """Return at most ten lines in order."""
-        folded = fold_repeats(
-            list(self.lines),
-            key=lambda line: (line.actor, line.text),
-            fold=lambda period, times: Line(
-                0, "", f"… the {_count(period)} above {times} times more …", FAILURE
-            ),
-        )
-        left_out = 0
-        while len(folded) > LINES_MAX - (left_out > 0):
-            lightest = min(line.weight for line in folded)
-            folded.remove(next(line for line in folded if line.weight == lightest))
-            left_out += 1
-        lines = [str(line) for line in folded]
-        return [*lines, f"({left_out} lesser events left out)"] if left_out else lines
+        lines = list(self.lines.values())
+        if self.left_out + len(lines) > LINES_MAX:
+            # Of equal weight the later ones stay: they are nearer to what went wrong.
+            by_weight = sorted(range(len(lines)), key=lambda i: (lines[i].weight, lines[i].step))
+            stay = set(by_weight[-(LINES_MAX - 1) :])
+            told = [str(line) for i, line in enumerate(lines) if i in stay]
+            return [*told, f"({self.left_out + len(lines) - len(told)} lesser events left out)"]
+        return [str(line) for line in lines]
 
 
 def _step(event: LogEvent) -> tuple[str, int] | None:
@@ -92,12 +96,12 @@ def _note(event: LogEvent) -> tuple[str, int] | None:  # noqa: C901, PLR0911 - o
         case "op.end":
             return f"ends `{event.op}`: {event.ret}", FAILURE if event.failed is True else DETAIL
         case "ioctl.return" if _negative(event.ret):
-            return f"gets {event.ret} from ioctl {event.ioctl}", FAILURE
+            return f"gets {_errno(event.ret)} from ioctl {event.ioctl}", FAILURE
         case "guest.intercept" if event.type in {"GPA_INTERCEPT", "UNMAPPED_GPA"}:
             access = str(event.access).lower()
             return f"is stopped: {access} of gfn {_hex(event.gfn)}, {event.type}", WORK
         case "hmm.range_fault" if _negative(event.ret):
-            return f"gets {event.ret} from hmm_range_fault", FAILURE
+            return f"gets {_errno(event.ret)} from hmm_range_fault", FAILURE
         case "hypercall.return" if event.status != "SUCCESS":
             return f"gets {event.status} from {event.code} after {event.done} reps", FAILURE
         case "hypercall.return" if event.code in {"MAP_GPA", "UNMAP_GPA"}:
@@ -122,5 +126,5 @@ def _negative(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value < 0
 
 
-def _count(n: int) -> str:
-    return "line" if n == 1 else f"{n} lines"
+def _errno(value: object) -> str:
+    return f"-{errno.errorcode.get(-value, -value)}" if isinstance(value, int) else str(value)

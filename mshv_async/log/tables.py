@@ -9,6 +9,7 @@ from mshv_async.log.analysis import Analysis, Faults, Hypercalls
 from mshv_async.log.columns import WIDTH, clip
 from mshv_async.log.history import RegionHistory
 from mshv_async.log.locks import LockClass, Spread, Wait, cycle
+from mshv_async.log.repeats import fold_repeats
 from mshv_async.log.report import stack_lines, title_line
 from mshv_async.log.turns import Turns
 from mshv_async.sim.spans import span
@@ -113,16 +114,19 @@ def region_lines(region: RegionHistory | None) -> list[str]:
     """Render the history of the region around the fault."""
     if region is None:
         return []
-    title = f"region around the fault: gfns {span(region.gfn, region.gfn + region.pages)}"
-    lines = [title]
+    which = "gfn" if region.pages == 1 else "gfns"
+    lines = [f"region around the fault: {which} {span(region.gfn, region.gfn + region.pages)}"]
     if region.left_out:
         lines.append(f"  ({region.left_out} earlier events left out)")
     wide = max(len(event.thread) for event in region.events)
     far = max(len(str(event.step)) for event in region.events)
-    return [
-        *lines,
-        *(f"  {e.step:>{far}}  {e.thread.ljust(wide)}  {e.text}" for e in region.events),
-    ]
+    rows = [(e.thread, e.text, f"  {e.step:>{far}}  {e.thread:{wide}}  ") for e in region.events]
+    folded = fold_repeats(
+        rows,
+        key=lambda row: row[:2],
+        fold=lambda period, times: ("", f"  … the {period} above {times} times more …", ""),
+    )
+    return [*lines, *(f"{where}{text}" for _, text, where in folded)]
 
 
 def fault_lines(faults: Faults, ebusy_retries: int) -> list[str]:

@@ -82,8 +82,9 @@ def with_bystanders(rt: Runtime, finding: Finding) -> Finding:
     for thread in rt.live:
         if thread.name not in finding.stacks:
             frames = stack_of(thread, running)
-            if any(rt.is_driver(frame.module) for frame in frames):
-                stacks[thread.name] = tuple(frame.function for frame in frames)
+            inner = next((i for i, f in enumerate(frames) if rt.is_driver(f.module)), None)
+            if inner is not None:  # from the function that the driver called on
+                stacks[thread.name] = tuple(f.function for f in frames[max(0, inner - 1) :])
     return replace(finding, stacks=finding.stacks | stacks) if stacks else finding
 
 
