@@ -112,6 +112,7 @@ class MshvMemRegion(Shared):
         "mreg_refcount",
         "mreg_released",
         "mreg_type",
+        "mreg_windows",
         "mutex",
         "nr_pages",
         "pages",
@@ -120,7 +121,7 @@ class MshvMemRegion(Shared):
         "start_gfn",
         "start_uaddr",
     )
-    _embedded = ("mni", "mutex", "pages", "mreg_refcount")
+    _embedded = ("mni", "mutex", "pages", "mreg_refcount", "mreg_windows")
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -139,6 +140,7 @@ class MshvMemRegion(Shared):
         self.mreg_type: int | None = None  # v7
         self.mreg_refcount: Refcount | None = None  # v7, region-refcount
         self.mreg_released: Completion | None = None  # unmap-waits
+        self.mreg_windows: SharedDict[int, RegionNotifier] | None = None  # range-retry
 
 
 class MshvVp(Shared):
