@@ -115,7 +115,7 @@ BUGS = {
     ),
     "C06": Bug(
         "bugs/map-failure-in-second-batch",
-        "invariant:access-not-absent: hv_do_rep_hypercall",
+        "invariant:access-not-absent: hv_call_unmap_gpa_pages",
         ("v6+rollback-to-no-access", "fix1+rollback-to-no-access"),
         among=True,  # the failed fault leaves its pages recorded, too
     ),

@@ -67,8 +67,9 @@ def title(verdict: str, functions: Sequence[str], about: str = "") -> str:
 
 
 def innermost(place: Place) -> str:
-    """Return the function that a title names for a place."""
-    return place.functions[0] if place.functions else place.thread
+    """Return the function that a title names for a place: not the way into a hypercall."""
+    named = (f for f in place.functions if not f.startswith("hv_do_"))
+    return next(named, place.thread)
 
 
 def _stacks(rt: Runtime, threads: Sequence[Thread]) -> dict[str, tuple[str, ...]]:
