@@ -26,7 +26,9 @@ class AccessNotAbsent:
         world.rt.watch("slat.change", self.on_slat)
 
     def on_slat(self, partition: HvPartition, lo: int, hi: int) -> None:
-        """Look for holes in the changed part of each mapped region."""
+        """Look for holes in the changed part of each mapped region; not once all is destroyed."""
+        if not self.world.partition.pt_ref_count.count:
+            return
         for region in self.world.mapped:
             if not is_movable(region):
                 continue
