@@ -78,7 +78,7 @@ def _first(text: str, driver: Driver, verdict: str, schedules: int) -> FoundFind
     raise AssertionError(f"no {verdict} in {schedules} executions, but {seen or 'nothing'}")
 
 
-def silent(text: str, driver: Driver, schedules: int = 150) -> None:
+def silent(text: str, driver: Driver, schedules: int = 100) -> None:
     """Fail if two searches of ``schedules`` executions each find anything at all."""
     for strategy in ("pct", "random"):
         result = search(text, driver, schedules, strategy=strategy)

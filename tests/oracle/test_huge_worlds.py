@@ -160,10 +160,10 @@ WORLDS = {
 
 @pytest.mark.parametrize("name", WORLDS)
 def test_a_correct_driver_is_clean(name):
-    silent(WORLDS[name], Sound, 30)
+    silent(WORLDS[name], Sound, 20)
 
 
 @pytest.mark.parametrize("driver", ["v6", "v9"])
 @pytest.mark.parametrize("name", WORLDS)
 def test_no_version_confuses_the_oracle(name, driver):
-    search("[bounds]\nprogress_steps = 500\n" + WORLDS[name], driver, 4, keep_going=True)
+    search("[bounds]\nprogress_steps = 500\n" + WORLDS[name], driver, 3, keep_going=True)

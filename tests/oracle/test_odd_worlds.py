@@ -114,7 +114,7 @@ WORLDS = {
 
 @pytest.mark.parametrize("name", WORLDS)
 def test_a_correct_driver_is_clean(name):
-    silent(WORLDS[name], Sound, 60)
+    silent(WORLDS[name], Sound, 40)
 
 
 PART = (

@@ -61,7 +61,7 @@ WORLDS = {
 
 @pytest.mark.parametrize("name", WORLDS)
 def test_a_correct_driver_leaves_nothing_behind(name):
-    silent(WORLDS[name], Sound, 40)
+    silent(WORLDS[name], Sound, 25)
 
 
 @pytest.mark.parametrize("driver", ["v6", "fix1"])
