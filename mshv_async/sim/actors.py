@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from mshv_async.sim.current import current
-from mshv_async.sim.op import SLEEP, SPIN, UNINTERRUPTIBLE, Kind, Op
+from mshv_async.sim.op import INTERRUPTIBLE, KILLABLE, SLEEP, SPIN, UNINTERRUPTIBLE, Kind, Op
 from mshv_async.sim.shared import Shared
 from mshv_async.sim.thread import Thread, do, park
 
@@ -22,8 +23,8 @@ class Mailbox(Shared, Generic[M]):
     Idle daemons wait in :meth:`receive`; that wait never makes a deadlock.
     """
 
-    __slots__ = ("_receive", "_send", "capacity", "messages", "receiver")
-    _const = ("_receive", "_send", "capacity")
+    __slots__ = ("_receive", "capacity", "messages", "receiver")
+    _const = ("_receive", "capacity")
     _sync = True
 
     def __init__(self, name: str, capacity: int = 64) -> None:
@@ -32,9 +33,6 @@ class Mailbox(Shared, Generic[M]):
         self.messages: tuple[M, ...] = ()
         self.receiver: Thread | None = None
         self._receive = Op("mailbox.receive", self, guard=self._has_some, kind=SLEEP, idle=True)
-        self._send = Op(
-            "mailbox.send", self, guard=self._has_room, holders=self._receivers, kind=SLEEP
-        )
 
     def _has_some(self, thread: Thread) -> bool:
         del thread
@@ -49,9 +47,9 @@ class Mailbox(Shared, Generic[M]):
 
     async def send(self, message: M) -> None:
         """Put a message at the end, waiting for room."""
-        thread = current()
-        if thread.rt.arrive(thread, self._send):
-            await park(thread.parker)  # type: ignore[arg-type]
+        await do(
+            Op("mailbox.send", self, guard=self._has_room, holders=self._receivers, kind=SLEEP)
+        )
         self._put(message)
 
     def post(self, message: M) -> None:
@@ -143,12 +141,26 @@ async def ask(
     return await reply.get(SLEEP, wait)
 
 
-_SLEEP = Op("sleep", write=False, kind=SLEEP, guard=lambda t: t.timer_fired, timed=True)
+def _timer_fired(thread: Thread) -> bool:
+    return thread.timer_fired
 
 
-async def sleep_ns(ns: int) -> None:
-    """Sleep for virtual nanoseconds. In exploration the timer's firing is a decision."""
+_SLEEPS = {
+    wait: Op("sleep", write=False, kind=SLEEP, guard=_timer_fired, wait=wait, timed=True)
+    for wait in (UNINTERRUPTIBLE, KILLABLE, INTERRUPTIBLE)
+}
+
+
+async def sleep_ns(ns: int, wait: str = UNINTERRUPTIBLE) -> int:
+    """Sleep for virtual nanoseconds; 0, or -EINTR if a signal ended a sleep that it may end.
+
+    In exploration the timer's firing is a decision.
+    """
     thread = current()
+    op = _SLEEPS[wait]
+    if op.interruptible and thread.interrupted_in(wait):
+        return -errno.EINTR
     thread.rt.arm_timer(thread, ns)
-    await do(_SLEEP)
+    slept = await do(op)
     thread.timer_fired = False
+    return 0 if slept else -errno.EINTR

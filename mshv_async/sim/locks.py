@@ -60,8 +60,8 @@ class Mutex(Shared):
     NULL list pointers.
     """
 
-    __slots__ = ("_lock", "_lock_killable", "_trylock", "_unlock", "cls", "initialised", "owner")
-    _const = ("_lock", "_lock_killable", "_trylock", "_unlock", "cls")
+    __slots__ = ("_lock", "_unlock", "cls", "initialised", "owner")
+    _const = ("_lock", "_unlock", "cls")
     _sync = True
 
     def __init__(self, name: str, cls: str, *, initialised: bool = True) -> None:
@@ -69,12 +69,7 @@ class Mutex(Shared):
         self.cls = cls
         self.owner: Thread | None = None
         self.initialised = initialised
-        free, owners = self._free, self._owners
-        self._lock = Op("mutex.lock", self, kind=SLEEP, guard=free, holders=owners)
-        self._lock_killable = Op(
-            "mutex.lock", self, kind=SLEEP, guard=free, holders=owners, wait=KILLABLE
-        )
-        self._trylock = Op("mutex.trylock", self)
+        self._lock = Op("mutex.lock", self, kind=SLEEP, guard=self._free, holders=self._owners)
         self._unlock = Op("mutex.unlock", self)
 
     @classmethod
@@ -116,7 +111,10 @@ class Mutex(Shared):
         thread = current()
         if thread.rt.notes is not None and self.owner is not None:
             waits(thread, self)
-        if not await do(self._lock_killable):
+        op = Op(
+            "mutex.lock", self, kind=SLEEP, guard=self._free, holders=self._owners, wait=KILLABLE
+        )
+        if not await do(op):
             return -errno.EINTR
         self._take(thread)
         return 0
@@ -124,7 +122,7 @@ class Mutex(Shared):
     async def trylock(self) -> bool:
         """Acquire if free at this moment."""
         thread = current()
-        if thread.rt.arrive(thread, self._trylock):
+        if thread.rt.arrive(thread, Op("mutex.trylock", self)):
             await park(thread.parker)  # type: ignore[arg-type]
         if self.owner is not None:
             return False

@@ -25,12 +25,16 @@ class RangeMap(Shared, Generic[V]):
     _const = ("_ends", "_starts", "_tracked", "_values", "linear")
 
     def __init__(self, name: str, *, linear: bool = False) -> None:
-        super().__init__(name)
+        self._tracked = instrumented.get()
+        if self._tracked:
+            super().__init__(name)
+        else:  # the same without the call: a world has dozens of maps
+            self.name = name
+            self._grave = None
         self.linear = linear
         self._starts: list[int] = []
         self._ends: list[int] = []
         self._values: list[V] = []
-        self._tracked = instrumented.get()
 
     def _touch(self, lo: int, hi: int, write: bool) -> None:
         thread = current_or_none()
