@@ -104,7 +104,9 @@ def others_bound(rt: Runtime) -> None:
     """Judge threads that wait while the others step; called every few hundred steps.
 
     A thread that was not let begin has no operation yet, but is owed its first step all the same:
-    else one that runs for ever and comes first would never let the execution end.
+    else one that runs for ever and comes first would never let the execution end. Nobody keeps a
+    thread from running that sleeps until a time which has not come: it is owed something again
+    from then on.
     """
     if rt.mode == "realtime":
         return
@@ -113,6 +115,8 @@ def others_bound(rt: Runtime) -> None:
         unborn = thread.op is START and not thread.daemon and not thread.forever
         if not ledger.owes and not unborn:
             continue
+        if rt.fair and _asleep(rt, thread):
+            ledger.mark = rt.steps
         thread.waited = thread.waited or thread.enabled
         bound = limit_steps(rt, thread) * len(rt.live)
         if rt.steps - ledger.mark <= bound:
@@ -124,6 +128,13 @@ def others_bound(rt: Runtime) -> None:
         if had_turns or rt.steps - ledger.mark > LONG_BOUND * bound:
             _no_progress(rt, thread)
             return
+
+
+def _asleep(rt: Runtime, thread: Thread) -> bool:
+    """Whether the thread sleeps for a time that is not over yet."""
+    if not thread.op.timed or (thread.interrupted and thread.op.interruptible):
+        return False
+    return thread.resumes_at_ns > rt.now_ns if rt.timed else not thread.timer_fired
 
 
 def _no_progress(rt: Runtime, thread: Thread) -> None:

@@ -36,7 +36,7 @@ class RealtimeRuntime(Runtime):
         super().__init__(*args, mode="realtime", **kwargs)
         self._blocked: list[Thread] = []
         self._queued = 0
-        self._sleeping = 0
+        self._alarms: dict[int, asyncio.TimerHandle] = {}  # of those asleep, by tid
         self._epoch_s = 0.0
 
     def begin(self, loop: Any, done: asyncio.Future[None], seat: Callable[[Thread], None]) -> None:
@@ -97,7 +97,7 @@ class RealtimeRuntime(Runtime):
         self._check_idle()
 
     def _check_idle(self) -> None:
-        if self.ended or self._queued or self._sleeping:
+        if self.ended or self._queued or self._alarms:
             return
         waiting = [t for t in self.live if not t.daemon]
         if waiting:
@@ -128,11 +128,19 @@ class RealtimeRuntime(Runtime):
         """Sleep in real time, :data:`SLEEP_STRETCH` times as long."""
         assert self.loop is not None
         thread.timer_fired = False
-        self._sleeping += 1
-        self.loop.call_later(ns * SLEEP_STRETCH / 1e9, self._awake, thread)
+        self._alarms[thread.tid] = self.loop.call_later(
+            ns * SLEEP_STRETCH / 1e9, self._awake, thread
+        )
+
+    def disarm_timer(self, thread: Thread) -> None:
+        """Forget the thread's timer; after the sender's step it is looked at with those blocked."""
+        thread.timer_fired = False
+        alarm = self._alarms.pop(thread.tid, None)
+        if alarm is not None:
+            alarm.cancel()
 
     def _awake(self, thread: Thread) -> None:
-        self._sleeping -= 1
+        del self._alarms[thread.tid]
         thread.timer_fired = True
         if not self.ended:
             self._rescan()

@@ -405,6 +405,14 @@ class Runtime(Facts):
             self.live.append(self._timer_thread)
         heapq.heappush(self._timers, (self.now_ns + ns, thread.tid, thread))
 
+    def disarm_timer(self, thread: Thread) -> None:
+        """Forget the thread's timer: a signal ended its sleep."""
+        thread.timer_fired = False
+        thread.resumes_at_ns = 0
+        thread.ready_ns = -1
+        self._timers = [timer for timer in self._timers if timer[2] is not thread]
+        heapq.heapify(self._timers)
+
     def _fire_timer(self) -> None:
         due_ns, _, thread = heapq.heappop(self._timers)
         self.now_ns = max(self.now_ns, due_ns)

@@ -188,11 +188,16 @@ class Thread:
     @property
     def interrupted(self) -> bool:
         """Whether a pending signal ends the wait: a killable one only if it is fatal."""
-        return self.signal_pending and (self.fatal_pending or self.op.wait == INTERRUPTIBLE)
+        return self.interrupted_in(self.op.wait)
+
+    def interrupted_in(self, wait: str) -> bool:
+        """Whether a pending signal ends a wait that signals can end."""
+        return self.signal_pending and (self.fatal_pending or wait == INTERRUPTIBLE)
 
     def signal(self) -> None:
         """Make a signal pending that does not kill; interruptible waits end with -EINTR."""
         self.signal_pending = True
+        self._wake_sleeper()
 
     def take_signal(self) -> None:
         """Handle the pending signal on the way back to user space; a fatal one stays."""
@@ -207,10 +212,15 @@ class Thread:
             return
         self.signal_pending = True
         self.fatal_pending = True
+        self._wake_sleeper()
         if not self.finished and not self.daemon:
             self.owes_progress()
             self.ledger.leaving = True
             self.rt.kill_sent()
+
+    def _wake_sleeper(self) -> None:
+        if self.op.timed and self.op.interruptible and self.interrupted:
+            self.rt.disarm_timer(self)
 
     def owes_progress(self, pages: int = 0) -> None:
         """Start an operation that must finish; ``pages`` widens its bound."""

@@ -18,7 +18,7 @@ from mshv_async.host import (
     store,
     touch,
 )
-from mshv_async.sim import Tag, checked_call, cond_resched, sleep_ns
+from mshv_async.sim import KILLABLE, Tag, checked_call, cond_resched, sleep_ns
 
 if TYPE_CHECKING:
     from mshv_async.vmm.operations import Operation
@@ -116,8 +116,7 @@ async def _exit(thread: ScenarioThread, _: Operation) -> int:
 
 
 async def _sleep(_: ScenarioThread, op: Operation) -> int:
-    await sleep_ns(op.ns)
-    return 0
+    return await sleep_ns(op.ns, KILLABLE)
 
 
 async def _yield(_thread: ScenarioThread, _op: Operation) -> int:

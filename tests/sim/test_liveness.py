@@ -254,3 +254,48 @@ def test_an_idle_daemon_makes_no_deadlock_and_an_idle_thread_does():
 
     assert verdict_of(play_once(build(True))) == CLEAN
     assert verdict_of(play_once(build(False))) == "deadlock"
+
+
+@pytest.mark.parametrize("mode", ["timed", "explore"])
+def test_a_long_sleep_beside_a_thread_that_never_ends_is_no_starvation(mode):
+    """The OOM reaper sleeps for two seconds; the host does a lot meanwhile."""
+
+    def build(rt):
+        async def busy():
+            while not rt.closing:
+                await step("busy")
+                await sleep_ns(1_000)
+
+        async def reaper():
+            await sleep_ns(10_000 * BOUND.progress_steps)
+            await step("reaps")
+
+        rt.spawn("busy", busy, forever=True)
+        rt.spawn("reaper", lambda: operation(reaper()))
+
+    rt = play_once(build, Fifo(), mode=mode, bounds=BOUND)
+    assert verdict_of(rt) == CLEAN
+    if mode == "timed":
+        assert rt.steps > 10 * BOUND.progress_steps
+
+
+@pytest.mark.parametrize("mode", ["timed", "explore"])
+def test_who_slept_and_then_waits_in_vain_is_blamed_all_the_same(mode):
+    def build(rt):
+        queue = WaitQueue("q")
+
+        async def pulsing():
+            while not rt.closing:
+                await step("pulse")
+                queue.wake_all()
+
+        async def late():
+            await sleep_ns(1_000)
+            await queue.wait_event(lambda: False)
+
+        rt.spawn("pulsing", pulsing, forever=True)
+        rt.spawn("late", lambda: operation(late()))
+
+    rt = play_once(build, Fifo(), mode=mode, bounds=BOUND)
+    assert verdict_of(rt) in {"starvation", "livelock"}
+    assert rt.finding.threads == ("late",)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from errno import EINTR
 
 import pytest
-from playing import CLEAN, exhaust, explore, operation, play_once, verdict_of
+from playing import CLEAN, exhaust, explore, operation, play_each, play_once, verdict_of
 
 from mshv_async.sim import (
     INTERRUPTIBLE,
@@ -17,6 +17,7 @@ from mshv_async.sim import (
     WaitQueue,
     cond_resched,
     current,
+    sleep_ns,
     step,
 )
 from mshv_async.sim.strategies import Fifo, RandomWalk
@@ -62,6 +63,52 @@ def test_a_signal_ends_the_waits_that_its_kind_ends_and_no_other(wait, send, end
     outcomes = exhaust(sleeper_and_sender(wait, lambda thread: getattr(thread, send)()))
     expected = {(CLEAN, (-EINTR,))} if ends else {("deadlock", ())}
     assert set(outcomes) == expected
+
+
+@pytest.mark.parametrize("mode", ["timed", "explore"])
+@pytest.mark.parametrize(
+    ("wait", "send", "ends"),
+    [
+        (INTERRUPTIBLE, "signal", True),
+        (KILLABLE, "signal", False),
+        (KILLABLE, "signal_fatal", True),
+        (UNINTERRUPTIBLE, "signal_fatal", False),
+    ],
+)
+def test_a_signal_ends_the_sleeps_that_its_kind_ends_and_their_timers(mode, wait, send, ends):
+    def build(rt):
+        results = []
+
+        async def sleep():
+            results.append(await sleep_ns(1_000_000, wait))
+            results.append(rt.pending_timers())
+
+        sleeper = rt.spawn("sleeper", lambda: operation(sleep()))
+
+        async def sender():
+            await step("send")
+            getattr(sleeper, send)()
+
+        rt.spawn("sender", lambda: operation(sender()))
+        return lambda: tuple(results)
+
+    seen = []
+    play_each(build, Fifo(), 1, lambda rt, r: seen.append((verdict_of(rt), r, rt)), mode=mode)
+    ((verdict, result, rt),) = seen
+    assert (verdict, result) == (CLEAN, (-EINTR if ends else 0, []))
+    if mode == "timed":
+        assert (rt.now_ns < 1_000_000) == ends
+
+
+def test_a_thread_killed_before_it_sleeps_does_not_sleep():
+    def build(rt):
+        async def sleep():
+            current().signal_fatal()
+            assert await sleep_ns(1_000_000, KILLABLE) == -EINTR
+
+        rt.spawn("sleeper", lambda: operation(sleep()))
+
+    assert verdict_of(play_once(build, mode="timed")) == CLEAN
 
 
 def test_a_signal_that_was_handled_does_not_end_the_next_wait():
