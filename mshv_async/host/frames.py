@@ -112,12 +112,18 @@ class HostMemory(Shared):
         self.migration_wait = WaitQueue(f"{name}.migration_wait")
         self.folios: LockedMap[Folio] = LockedMap(f"{name}.folios")
         self.free_huge: LockedMap[int] = LockedMap(f"{name}.free_huge")
-        self.hugetlb_mutex = Mutex(f"{name}.hugetlb_fault_mutex", "hugetlb_fault_mutex")
+        self.hugetlb_mutex: Mutex | None = None
+        if hugetlb_2m or hugetlb_1g:
+            self.hugetlb_mutex = Mutex(f"{name}.hugetlb_fault_mutex", "hugetlb_fault_mutex")
         self.device_pfn = build_pools(self, hugetlb_2m, hugetlb_1g)
         self.mms: tuple[Mm, ...] = ()
         self.reclaimers: tuple[Thread, ...] = ()
-        self.kswapd_box: Mailbox[bool] = Mailbox(f"{name}.kswapd", 1)
-        self.oom_box: Mailbox[Mm] = Mailbox(f"{name}.oom_reaper")
+        self.kswapd_box: Mailbox[bool] | None = None
+        self.oom_box: Mailbox[Mm] | None = None
+        if kswapd:
+            self.kswapd_box = Mailbox(f"{name}.kswapd", 1)
+        if oom_killer:
+            self.oom_box = Mailbox(f"{name}.oom_reaper")
 
     def device_pfns(self, npages: int) -> int:
         """Return the first of ``npages`` pfns above RAM for device memory, 2 MiB aligned."""

@@ -73,10 +73,12 @@ async def hugetlb_fault(fault: Fault) -> VmFault:
 
     Read faults allocate too, and map read-only. One mutex stands for the kernel's table of them.
     """
-    host = fault.mm.host
-    await host.hugetlb_mutex.lock()
+    mutex = fault.mm.host.hugetlb_mutex
+    if mutex is None:
+        return VmFault.SIGBUS  # no pool at all
+    await mutex.lock()
     ret = await _hugetlb_no_page(fault)
-    await host.hugetlb_mutex.unlock()
+    await mutex.unlock()
     return ret
 
 

@@ -42,6 +42,7 @@ async def out_of_memory(host: HostMemory) -> Mm | None:
     victim.flags.oom_victim = True
     await oom_kill(victim)
     mmgrab(victim)
+    assert host.oom_box is not None, "the host was made without an OOM killer"
     host.oom_box.post(victim)
     return victim
 
@@ -57,6 +58,7 @@ def _badness(mm: Mm) -> int:
 
 async def oom_reaper_body(host: HostMemory, event: NotifierEvent = NotifierEvent.UNMAP) -> None:
     """Reap one victim of the OOM killer after the other; a daemon's body, it never returns."""
+    assert host.oom_box is not None, "the host was made without an OOM killer"
     while True:
         victim = await host.oom_box.receive()
         await oom_reap(victim, event)

@@ -21,8 +21,10 @@ MAX_RETRIES: Final = 16
 
 async def kswapd_body(host: HostMemory) -> None:
     """Reclaim up to "high" each time memory falls below "low"; a daemon's body, never returns."""
+    box = host.kswapd_box
+    assert box is not None, "the host was made without kswapd"
     while True:
-        await host.kswapd_box.receive()
+        await box.receive()
         high = host.watermark * 3 // 2
         for _ in range(MAX_RETRIES):
             if host.nr_free >= high or not await reclaim_some(host, high - host.nr_free):
@@ -32,8 +34,9 @@ async def kswapd_body(host: HostMemory) -> None:
 
 def below_low(host: HostMemory, n: int) -> None:
     """Wake kswapd if an allocation of ``n`` pages goes below "low"."""
-    if host.nr_free - n < host.watermark * 5 // 4 and not host.kswapd_box.messages:
-        host.kswapd_box.post(True)
+    box = host.kswapd_box
+    if box is not None and host.nr_free - n < host.watermark * 5 // 4 and not box.messages:
+        box.post(True)
 
 
 async def slow_path(host: HostMemory, n: int, op: Op, site: str, *, costly: bool) -> None:
