@@ -6,10 +6,11 @@ The driver is correct; a function of the host's model is replaced.
 from __future__ import annotations
 
 import pytest
-from oracle_playing import REGION, SWAP, found, silent, thread, vps
+from oracle_playing import REGION, SWAP, finding_of, found, silent, thread, vps
 from sound_drivers import Sound
 
 from mshv_async.host import NotifierSubscriptions, fault, notifier
+from mshv_async.hyperv.engine import Worker
 from mshv_async.sim import probe
 
 TWO_DISCARDS = (
@@ -97,3 +98,19 @@ def test_the_fault_is_found(plant, scenario, verdict, monkeypatch):
 @pytest.mark.parametrize("scenario", [TWO_DISCARDS, UNMAP, SWAPPED])
 def test_the_oracle_is_silent_without_the_fault(scenario):
     silent(scenario, Sound)
+
+
+def test_an_old_translation_that_is_never_flushed_is_found(monkeypatch):
+    """The table is clean, and the guest still reaches what the host took back."""
+
+    async def never(*_):
+        pass
+
+    monkeypatch.setattr(Worker, "_flush_late", never)
+    discarded = REGION + vps(*["write 0x200"] * 4)
+    discarded += thread("host", "repeat 3 madvise dontneed 0x200 1")
+    late = '[hypervisor]\ntlb = "delayed"\n'
+    finding = finding_of(late + discarded, Sound, "invariant:stale-mapping")
+    assert finding.title == "invariant:stale-mapping: guest.access"
+    assert len(finding.story) == 3
+    silent(discarded, Sound)
