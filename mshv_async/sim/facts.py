@@ -6,6 +6,7 @@ leaves no footprint. Findings are judged when the step ends in which they were s
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from mshv_async.sim import verdicts
@@ -37,7 +38,7 @@ class Facts:
         self.is_driver = is_driver
         self.checkers = checkers
         self.notes: list[tuple[int, int, str, dict[str, Any]]] | None = [] if keep else None
-        self.watchers: dict[str, list[Callable[..., None]]] = {}
+        self.watchers: dict[str, list[Callable[..., None]]] = defaultdict(list)
         self.observing = False
         self.pending: list[Finding] = []
         self.noted: dict[str, Finding] = {}
@@ -46,7 +47,7 @@ class Facts:
 
     def watch(self, name: str, watcher: Callable[..., None]) -> None:
         """Subscribe to the facts of one name that the models tell."""
-        self.watchers.setdefault(name, []).append(watcher)
+        self.watchers[name].append(watcher)
 
     def probe(self, name: str, *args: Any) -> None:
         """Tell the watchers a fact. What they look at leaves no footprint."""

@@ -44,10 +44,12 @@ def find_cycle(start: Thread) -> list[Thread] | None:
 
 def check_cycle(rt: Runtime, thread: Thread) -> None:
     """End the execution with ``deadlock`` if the thread's new wait closes a cycle."""
-    if thread.op.holders is not None:
-        cycle = find_cycle(thread)
-        if cycle is not None:
-            rt.finish(verdicts.deadlock(rt, cycle, cycle))
+    holders = thread.op.holders
+    if holders is None or all(t is None or t.op.holders is None for t in holders()):
+        return  # the usual case: who can end it waits for nobody
+    cycle = find_cycle(thread)
+    if cycle is not None:
+        rt.finish(verdicts.deadlock(rt, cycle, cycle))
 
 
 def deadlock(rt: Runtime, waiting: list[Thread]) -> None:
