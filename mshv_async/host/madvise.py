@@ -135,7 +135,8 @@ async def _free_with_leaves(mm: Mm, lo: int, hi: int) -> None:
         await do(Op("pte.free", mm.ptes, at, end))
         leaf = leaf_across(mm, at, end)
         if leaf is not None:
-            cut = leaf[0] <= at and (leaf[0] < lo or leaf[1] > hi)
+            # A leaf that was faulted in behind `at` is met in its middle.
+            cut = leaf[0] < at or (leaf[0] == at and leaf[1] > hi)
             if cut and not await _split_at(mm, leaf[0]):
                 at = min(hi, leaf[1])
             continue
