@@ -103,6 +103,12 @@ BUGS = {
         driver="fix1",
         among=True,
     ),
+    "B18": Bug(
+        "bugs/discard-inside-huge-page",
+        "invariant:large-page-shape: region_chunk_remap (pages)",
+        ("v9+aligned-stride+contiguous-stride", "fix1+contiguous-stride"),
+        driver="fix1",
+    ),
     "C01": Bug(
         "bugs/write-to-read-only-region",
         "livelock: vp_ioctl_run_vp",
