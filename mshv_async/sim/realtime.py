@@ -10,6 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from mshv_async.sim import verdicts, waitfor
+from mshv_async.sim.costs import DEFAULT_NS
 from mshv_async.sim.faults import SimulationEnded
 from mshv_async.sim.op import SLEEP, Op
 from mshv_async.sim.runtime import Runtime
@@ -20,9 +21,10 @@ if TYPE_CHECKING:
     from mshv_async.sim.thread import Thread
 
 
-SLEEP_STRETCH = 200
-"""A step takes some 20 µs here and 100 ns in virtual time: sleeps are longer by as much, or else
-whoever sleeps a little and works a little would hardly leave the others time to work."""
+REAL_STEP_NS = 20_000
+"""About what a step takes here. Sleeps are stretched by as much as a step takes longer than in
+virtual time, where an access of the guest is the measure: else whoever sleeps a little and works a
+little would hardly leave the others time to work."""
 
 
 class RealtimeRuntime(Runtime):
@@ -38,6 +40,7 @@ class RealtimeRuntime(Runtime):
         self._queued = 0
         self._alarms: dict[int, asyncio.TimerHandle] = {}  # of those asleep, by tid
         self._epoch_s = 0.0
+        self._stretch = REAL_STEP_NS / max(self.costs.ns("guest"), DEFAULT_NS)
 
     def begin(self, loop: Any, done: asyncio.Future[None], seat: Callable[[Thread], None]) -> None:
         """Start the execution: queue every thread."""
@@ -125,11 +128,11 @@ class RealtimeRuntime(Runtime):
         return None
 
     def arm_timer(self, thread: Thread, ns: int) -> None:
-        """Sleep in real time, :data:`SLEEP_STRETCH` times as long."""
+        """Sleep in real time, stretched."""
         assert self.loop is not None
         thread.timer_fired = False
         self._alarms[thread.tid] = self.loop.call_later(
-            ns * SLEEP_STRETCH / 1e9, self._awake, thread
+            ns * self._stretch / 1e9, self._awake, thread
         )
 
     def disarm_timer(self, thread: Thread) -> None:
