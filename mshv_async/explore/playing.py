@@ -149,6 +149,7 @@ def log_finding(rt: Runtime) -> Finding | None:
         waits=found.waits,
         stacks=found.stacks,
         threads=found.threads,
+        objects=found.objects,
     )
 
 

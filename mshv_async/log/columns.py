@@ -73,18 +73,19 @@ def columns(
     keep: Iterable[str] = (),
     important: Predicate | None = None,
     involved: Collection[str] = (),
+    objects: Collection[str] = (),
 ) -> list[str]:
     """Render `steps` in at most four columns; no line is longer than `width` characters.
 
     Threads in `keep` come before others when there are more than four; of the rest those with the
     most steps that matter stay, and a last line names those left out. `important` says which
-    steps matter (default: `matters(steps, involved)`); long runs of others are folded. That a
+    steps matter (default: `matters(steps, involved, objects)`); long runs of others are folded. That a
     thread starts and takes a message of its own column is not shown: step numbers have gaps there.
     """
     if not steps:
         return ["(no steps)"]
     if important is None:
-        important = matters(steps, involved)
+        important = matters(steps, involved, objects)
     shown = _columns_shown(steps, [column_of(actor) for actor in keep], important)
     told = _without_plumbing(steps)
     rows = [_row(record, important) for record in told if column_of(record.actor) in shown]
@@ -100,17 +101,23 @@ def columns(
     return lines
 
 
-def matters(steps: Sequence[StepRecord], involved: Collection[str] = ()) -> Predicate:
+def matters(
+    steps: Sequence[StepRecord], involved: Collection[str] = (), objects: Collection[str] = ()
+) -> Predicate:
     """Return the default predicate: what another column can notice, and where threads stand.
 
     A step matters if its object is written by one column and touched by another, if it was a
     preemption or the step before one, if a failure was chosen in it, or if it is the last of its
     column. In a short or one-column interleaving every step matters. Where the threads that are
-    `involved` in the finding are known, steps of others count only for what those can notice.
+    `involved` in the finding are known, steps of others count only for what those can notice;
+    steps on the finding's own `objects` always do.
     """
+    if len({column_of(record.actor) for record in steps}) == 1:
+        return lambda _: True
     if involved:
-        return _matters_to({column_of(actor) for actor in involved}, steps)
-    if len(steps) <= WHOLE_UP_TO or len({column_of(record.actor) for record in steps}) == 1:
+        told = _matters_to({column_of(actor) for actor in involved}, steps)
+        return lambda record: record.object in objects or told(record)
+    if len(steps) <= WHOLE_UP_TO:
         return lambda _: True
     shared = _shared_objects(steps)
     ends = _ends(steps)

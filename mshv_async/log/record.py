@@ -101,7 +101,8 @@ class Finding(msgspec.Struct, frozen=True):
     `title` stays the same for the same bug. `story`: who did what to which object, three lines.
     `waits`: the shortest cycle and who waits for whom, or where the page was mapped, freed and
     used. `stacks`: for each thread that is inside the driver its modelled functions, innermost
-    first. `threads`: those that took part; others in `stacks` are bystanders.
+    first. `threads`: those that took part; others in `stacks` are bystanders. `objects`: what it is
+    about, by name; steps on them are always shown.
     """
 
     verdict: str
@@ -110,3 +111,4 @@ class Finding(msgspec.Struct, frozen=True):
     waits: tuple[str, ...] = ()
     stacks: dict[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
     threads: tuple[str, ...] = ()
+    objects: tuple[str, ...] = ()

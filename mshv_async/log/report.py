@@ -36,6 +36,7 @@ def report(
         keep=threads_of(finding),
         important=important,
         involved=finding.threads,
+        objects=finding.objects,
         width=width or terminal_width(),
     )
     blocks = [
