@@ -36,7 +36,8 @@ PATCHES = {
     "unmap-munmap-vp-partition": QUIET + UNMAP_FIRST,
     "other-process/mm-partition-kill": USER_OF_MM + QUIET,
     "other-process/mm-partition-vp": USER_OF_MM + QUIET,
-    "other-process/partition-mm-vp": USER_OF_MM + QUIET + REGIONS_FIRST,
+    "other-process/partition-mm-vp": USER_OF_MM + QUIET,
+    "other-process/vp-beside-mm": USER_OF_MM + QUIET + REGIONS_FIRST,
 }
 
 #: VP, partition and mm in each order: what the root scheduler runs is small.
