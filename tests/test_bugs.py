@@ -103,7 +103,7 @@ BUGS = {
         driver="fix1",
         among=True,
     ),
-    "B18": Bug(
+    "X03": Bug(
         "bugs/discard-inside-huge-page",
         "invariant:large-page-shape: region_chunk_remap (pages)",
         ("v9+aligned-stride+contiguous-stride", "fix1+contiguous-stride"),

@@ -22,7 +22,7 @@ ORDERS = [name.removeprefix(PREFIX) for name in shipped_paths() if name.startswi
 SAMPLES = {"pct": 1_000, "random": 1_000} if LONG else {"pct": 6, "random": 3}
 
 QUIET = "+quiet-fault-failure"  # a fault on memory that was unmapped warns (C22)
-UNMAP_FIRST = "+unmap-before-notifier-removal"  # pages freed in between are still mapped (D18)
+UNMAP_FIRST = "+unmap-before-notifier-removal"  # pages freed in between are still mapped (X01)
 REGIONS_FIRST = "+regions-before-finalize" + UNMAP_FIRST  # a callback after FINALIZE fails (A02)
 USER_OF_MM = "+mmget-in-fault"  # a fault behind exit's sweep maps pages for good (C17)
 

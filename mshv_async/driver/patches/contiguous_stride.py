@@ -33,7 +33,7 @@ class ContiguousStride(AlignedStride):
 PATCH = Patch(
     name="contiguous-stride",
     summary="Take a folio for large only if all of its 2 MiB are mapped from it",
-    bugs=("B18",),
+    bugs=("X03",),
     variants=(
         Variant(ContiguousStride, on=("fix1",)),
         Variant(ContiguousStride, on=("v7", "v9"), after=("aligned-stride",)),

@@ -59,7 +59,7 @@ class UnmapBeforeNotifierRemovalV7(UnmapFirst, V7):
 PATCH = Patch(
     name="unmap-before-notifier-removal",
     summary="Unmap a region before its notifier is removed, not after",
-    bugs=("D18",),
+    bugs=("X01",),
     variants=(
         Variant(UnmapBeforeNotifierRemoval, on=("v6",)),
         Variant(UnmapBeforeNotifierRemovalV7, on=("v7", "v9", "fix1")),

@@ -36,7 +36,7 @@ class UnmapWaits(RegionRefcount):
 PATCH = Patch(
     name="unmap-waits",
     summary="Make the unmap ioctl wait for faults of the region that are under way",
-    bugs=("D01",),
+    bugs=("X02",),
     variants=(
         Variant(UnmapWaits, on=("v6",), after=("region-refcount",)),
         Variant(UnmapWaits, on=("v7", "v9", "fix1")),
