@@ -79,8 +79,9 @@ def columns(
 
     Threads in `keep` come before others when there are more than four; of the rest those with the
     most steps that matter stay, and a last line names those left out. `important` says which
-    steps matter (default: `matters(steps, involved, objects)`); long runs of others are folded. That a
-    thread starts and takes a message of its own column is not shown: step numbers have gaps there.
+    steps matter (default: `matters(steps, involved, objects)`); long runs of others are folded.
+    That a thread starts and takes a message of its own column is not shown: step numbers have
+    gaps there.
     """
     if not steps:
         return ["(no steps)"]
