@@ -61,15 +61,26 @@ class Kick:
             return  # it is being destroyed, and nobody sleeps for the kick any more
         self.handled[index] = self.handled.get(index, 0) + 1
         if vp.vp_signaled_count < self.handled[index]:
-            handler = self.world.hv_partition.hv.interrupts.handler
             self._violated(
                 index,
-                (getattr(handler, "__name__", "handler"),),
+                (self._handler(),),
                 f"kick {self.handled[index]} of vp{index} is lost: the driver counts "
                 f"{vp.vp_signaled_count}",
                 "the handler returned without having found the processor",
                 "whoever sleeps for it is not woken",
             )
+        elif vp.vp_signaled_count > self.handled[index]:
+            self._violated(
+                index,
+                (self._handler(),),
+                f"kick {self.handled[index]} of vp{index} is doubled: the driver counts "
+                f"{vp.vp_signaled_count}",
+                "teardown will wait for a count that the hypervisor's never equals",
+            )
+
+    def _handler(self) -> str:
+        handler = self.world.hv_partition.hv.interrupts.handler
+        return getattr(handler, "__name__", "handler")
 
     def on_free(self, obj: Any) -> None:
         """Compare the counts when the processor goes."""

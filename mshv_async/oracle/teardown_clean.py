@@ -19,7 +19,8 @@ class TeardownClean:
 
     Guest pages outside live regions are never accessible, device memory included. When the
     partition's object goes, the hypervisor has no such partition any more, and its pool is empty.
-    When all is over, each host page is free, mapped, in a pool or pinned.
+    When all is over, each host page is free, mapped, in a pool or pinned; and if no descriptor of
+    the partition and its processors is open any more, the partition is gone.
     """
 
     name = "teardown-clean"
@@ -27,8 +28,11 @@ class TeardownClean:
 
     def __init__(self, world: Observed) -> None:
         self.world = world
+        self.released: list[Any] = []  # objects whose last descriptor was closed
+        self.freed = False  # the partition's object is
         world.rt.watch("slat.change", self.on_slat)
         world.rt.watch("object.free", self.on_free)
+        world.rt.watch("file.release", self.on_release)
         world.rt.watch("world.end", self.on_end)
 
     def on_slat(self, partition: HvPartition, lo: int, hi: int) -> None:
@@ -43,7 +47,13 @@ class TeardownClean:
         if isinstance(obj, MshvMemRegion):
             self._region_goes(obj)
         elif obj is self.world.partition:
+            self.freed = True
             self._partition_goes(obj)
+
+    def on_release(self, kind: str, obj: Any) -> None:
+        """Note that the driver is told of the end of a file."""
+        del kind
+        self.released = [*self.released, obj]
 
     def _region_goes(self, region: MshvMemRegion) -> None:
         """See to it that nothing stays accessible but what others own."""
@@ -86,6 +96,7 @@ class TeardownClean:
         What is left of a folio that was partly unmapped belongs to the folio.
         """
         host = self.world.host
+        self._partition_stays()
         self._dead_mappings()
         for lo, hi, frame in host.frames.runs(1, host.device_pfn):
             if not frame.refs or frame.maps or frame.pins:
@@ -98,6 +109,17 @@ class TeardownClean:
                         "they are in no pool and not pinned: nobody can free them any more",
                     )
                     return
+
+    def _partition_stays(self) -> None:
+        """See to it that a partition is destroyed when nobody can reach it any more."""
+        partition = self.world.partition
+        users = (partition, *self.world.vps)
+        if not self.freed and all(any(o is r for r in self.released) for o in users):
+            self._lost(
+                "partition",
+                f"{name_of(partition)} lives on, though its last descriptor was closed",
+                "nobody can reach it any more: its memory and the hypervisor's are lost",
+            )
 
     def _dead_mappings(self) -> None:
         """See to it that nobody mapped pages into an address space after its exit had swept it."""

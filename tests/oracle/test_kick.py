@@ -26,6 +26,14 @@ class Uncounted(Sound):
         vp.vp_suspend_queue.wake_up()
 
 
+class CountedTwice(Sound):
+    """The handler counts one kick twice: teardown would wait for one that never was sent."""
+
+    async def kick_vp(self, vp):
+        await super().kick_vp(vp)
+        vp.vp_signaled_count += 1
+
+
 class Missed(Sound):
     """The handler looks the processor up one index too high, and finds none."""
 
@@ -51,6 +59,12 @@ def test_a_kick_that_is_not_counted_is_lost_to_teardown():
     finding = finding_of(RUN, Uncounted, "invariant:kick")
     assert finding.title == "invariant:kick: intercept_isr"
     assert finding.story[0] == "kick 1 of vp0 is lost: the driver counts 0"
+
+
+def test_a_kick_that_is_counted_twice_is_found():
+    finding = finding_of(RUN, CountedTwice, "invariant:kick")
+    assert finding.title == "invariant:kick: intercept_isr"
+    assert finding.story[0] == "kick 1 of vp0 is doubled: the driver counts 2"
 
 
 def test_a_kick_whose_processor_is_not_found_is_lost():

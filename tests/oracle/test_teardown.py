@@ -98,6 +98,25 @@ class NoFinalize(Sound):
         pass
 
 
+class KeepsAReference(Sound):
+    """A processor's last descriptor goes, its reference on the partition stays."""
+
+    async def vp_release(self, vp):
+        pass
+
+
+class KeepsThePartition(Sound):
+    """All is torn down but the object itself."""
+
+    async def destroy_partition(self, partition):
+        await self.destroy_vps(partition)
+        await self.finalize_partition(partition)
+        await self.unpublish_partition(partition)
+        await self.destroy_regions(partition)
+        await self.hv_call_withdraw_memory(partition.pt_id)
+        await self.hv_call(HvCall.DELETE, partition.pt_id)
+
+
 class NeverDrains(Sound):
     async def drain_vp(self, vp):
         pass
@@ -119,6 +138,13 @@ CLOSE = WORLDS["processor first"]
 def test_what_a_destroy_forgets_is_found(driver, told):
     finding = finding_of(CLOSE, driver, CLEAN)
     assert any(told in line for line in finding.story), finding.story
+
+
+@pytest.mark.parametrize("driver", [KeepsAReference, KeepsThePartition])
+def test_a_partition_that_outlives_its_last_descriptor_is_found(driver):
+    finding = finding_of(CLOSE, driver, CLEAN)
+    assert finding.title == f"{CLEAN}: at the end (partition)"
+    assert "lives on, though its last descriptor was closed" in finding.story[0]
 
 
 def test_a_fault_that_does_not_keep_the_address_space_loses_pages():
