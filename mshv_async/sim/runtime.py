@@ -178,7 +178,8 @@ class Runtime(Facts):
             loop.next_parker = first.parker
 
     def _only_forever(self) -> bool:
-        return all(t.daemon or t.forever for t in self.live)
+        """Whether nobody is left who comes to an end; who was killed does, whatever it ran."""
+        return all(t.daemon or (t.forever and not t.fatal_pending) for t in self.live)
 
     def arrive(self, thread: Thread, op: Op) -> bool:
         """Declare the thread's next operation; True when it has to park until it is chosen."""

@@ -208,6 +208,26 @@ def test_progress_does_not_excuse_a_killed_thread():
     assert verdict_of(rt) == "unkillable"
 
 
+def test_an_endless_thread_that_was_killed_is_waited_for():
+    """It is no longer one that stops when the others are done: it has to leave by itself."""
+
+    def build(rt):
+        async def deaf():
+            while not rt.closing:
+                await step("work")
+
+        worker = rt.spawn("worker", deaf, forever=True)
+
+        async def kill():
+            await step("kill")
+            worker.signal_fatal()
+
+        rt.spawn("killer", lambda: operation(kill()))
+
+    rt = play_once(build, RandomWalk(1), bounds=BOUND)
+    assert verdict_of(rt) == "unkillable"
+
+
 def killed_behind_a_lock(rt):
     mutex = Mutex("m", "M")
 
