@@ -12,6 +12,7 @@ from mshv_async.driver.structures import Page
 from mshv_async.host import (
     HMM_PFN_REQ_FAULT,
     HMM_PFN_REQ_WRITE,
+    ZERO_PFN,
     HmmPfns,
     HmmRange,
     hmm_range_fault,
@@ -140,9 +141,14 @@ class FaultPath(RegionObjects):
     def region_record_pages(
         self, region: MshvMemRegion, page_offset: int, hmm_pfns: HmmPfns
     ) -> None:
-        """Store the pages that HMM found in the page array; VALID is not tested (C15)."""
+        """Store the pages that HMM found in the page array; VALID is not tested (C15).
+
+        A run of words for the zero page names the same page throughout, unlike a run of the array.
+        """
         for lo, hi, word in hmm_pfns.runs(0, hmm_pfns.count):
-            region.pages.set(page_offset + lo, page_offset + hi, Page(word.pfn))
+            span = hi - lo if word.pfn != ZERO_PFN else 1
+            for at in range(page_offset + lo, page_offset + hi, span):
+                region.pages.set(at, at + span, Page(word.pfn))
         first = region.pages.get(page_offset)
         if first is not None and self.host_mem.folio(first.pfn).hugetlb:
             region.large_pages = True

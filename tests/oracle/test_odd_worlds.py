@@ -6,6 +6,8 @@ import pytest
 from oracle_playing import READ_ONLY_REGION, REGION, SWAP, search, silent, thread, vps
 from sound_drivers import Sound
 
+from mshv_async.driver import HMM_PFN_REQ_FAULT, HV_MAP_GPA_WRITABLE
+
 PINNED = "[partition]\nmmu_notifier = false\n"
 BY_HYPERVISOR = '[hypervisor]\nscheduler = "hypervisor"\n'
 ALIASES = """
@@ -115,6 +117,22 @@ WORLDS = {
 @pytest.mark.parametrize("name", WORLDS)
 def test_a_correct_driver_is_clean(name):
     silent(WORLDS[name], Sound, 40)
+
+
+class AsksForWhatIsPermitted(Sound):
+    """No write access for pages that the guest may only read, so some are the zero page."""
+
+    async def region_fault_alloc(self, region, page_offset, page_count):
+        hmm_range = await super().region_fault_alloc(region, page_offset, page_count)
+        if not region.hv_map_flags & HV_MAP_GPA_WRITABLE:
+            hmm_range.default_flags = HMM_PFN_REQ_FAULT
+        return hmm_range
+
+
+def test_each_page_of_a_run_of_the_zero_page_is_that_page():
+    world = READ_ONLY_REGION.replace("8KiB", "64KiB") + vps("read 0x200", "read 0x20f")
+    host = thread("host", "touch 0x201", "store 0x20f", "mprotect 0x200 16 r")
+    silent(world + host, AsksForWhatIsPermitted, 40)
 
 
 PART = (
