@@ -178,6 +178,7 @@ def _explore(
     **options: Any,
 ) -> Outcome:
     situation, spec = _scenario(scenario), driver_spec(driver)
+    _check_numbers(options)
     folder = None if out is None else output_folder(Path(out), situation.name)
     checks = ModelChecks() if check else None
     result = campaign.explore_sync(situation, spec, checks=checks, **options)
@@ -197,6 +198,16 @@ def _explore(
     if folder is not None:
         save_outcome(folder, outcome.object())
     return outcome
+
+
+def _check_numbers(options: dict[str, Any]) -> None:
+    """Raise ``ValueError`` for a budget of nothing, which would come out clean."""
+    for name, least in (("schedules", 1), ("seed", 0), ("preemptions", 0)):
+        value = options[name]
+        if name == "preemptions" and value is None:
+            continue
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise ValueError(f"{name}: found {value!r}; allowed: an integer from {least} on")
 
 
 def _scenario(scenario: Scenario | str | Path) -> Scenario:

@@ -19,11 +19,15 @@ QUEUE_MESSAGES: Final = 1024
 
 
 class RootInterrupts(Shared):
-    """The way from a virtual processor to the root's interrupt handler."""
+    """The way from a virtual processor to the root's interrupt handler.
+
+    The first message of all starts the actor; whose that is makes no difference.
+    """
 
     __slots__ = ("handler", "queue", "started")
     _const = ("queue",)
     _embedded = ("queue",)
+    _sync = True
 
     def __init__(self, name: str) -> None:
         super().__init__(name)

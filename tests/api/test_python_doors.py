@@ -183,3 +183,20 @@ def test_the_package_names_its_doors_whatever_was_imported_before() -> None:
         assert getattr(mshv_async, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'explroe'"):
         mshv_async.explroe  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"schedules": 0},
+        {"schedules": -1},
+        {"schedules": "5"},
+        {"schedules": True},
+        {"seed": None},
+        {"seed": "x"},
+        {"strategy": "dfs", "preemptions": -1},
+    ],
+)
+def test_a_search_of_nothing_is_refused_and_not_clean(options):
+    with pytest.raises(ValueError, match=r"found .*; allowed: an integer from [01] on"):
+        explore_sync(PAGE, "fix1", **options)

@@ -19,6 +19,7 @@ SITUATIONS = {
     "created and signalled": vp("write 0x200")
     + thread("vmm", "create-vp 0", "signal vp0")
     + HYPERVISOR,
+    "two that kick first": vp("write 0x200") + vp("write 0x201") + HYPERVISOR,
 }
 
 
