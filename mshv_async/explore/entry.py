@@ -211,7 +211,11 @@ def _check_numbers(options: dict[str, Any]) -> None:
 
 
 def _scenario(scenario: Scenario | str | Path) -> Scenario:
-    return scenario if isinstance(scenario, Scenario) else Scenario.load(scenario)
+    if isinstance(scenario, Scenario):
+        return scenario
+    if not isinstance(scenario, str | Path):
+        raise TypeError(f"scenario: found {scenario!r}; allowed: a Scenario, a name or a path")
+    return Scenario.load(scenario)
 
 
 def _logged(log: str | Path | None, run: RunResult) -> Path | None:

@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mshv_async import driver as driver_room
 from mshv_async.driver import DriverError
 from mshv_async.explore.results import CLEAN, RunResult
 from mshv_async.log.record import (
@@ -85,13 +86,25 @@ class Subject:
         return runtime
 
 
+_DRIVER = Path(driver_room.__file__).parent
+
+
 def raise_if_users(error: Exception, driver: str) -> None:
-    """Raise DriverError, one line, if the innermost frame of an error is in the user's file."""
+    """Raise DriverError, one line, if an error is the user's: raised in the file, or by its result.
+
+    What a method of theirs returns is taken apart in the driver's own code.
+    """
     file = Path(driver.rpartition(":")[0])
     frames = traceback.extract_tb(error.__traceback__)
-    if frames and Path(frames[-1].filename).name == file.name:
-        what = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+    if not frames:
+        return
+    last = Path(frames[-1].filename)
+    what = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+    if last.name == file.name:
         raise DriverError(f"{file}:{frames[-1].lineno}: {what}") from error
+    if isinstance(error, TypeError | ValueError | AttributeError) and _DRIVER in last.parents:
+        where = f"{last.relative_to(_DRIVER.parent)}:{frames[-1].lineno}"
+        raise DriverError(f"{file}: a result that {where} cannot use: {what}") from error
 
 
 def records(rt: Runtime) -> list[Record]:
