@@ -116,7 +116,9 @@ def explore(
         float | None, typer.Option("--time", metavar="SECONDS", min=0, help="Stop after this.")
     ] = None,
     seed: SeedOpt = 1,
-    workers: Annotated[int, typer.Option("--workers", metavar="N", min=1)] = 1,
+    workers: Annotated[
+        int, typer.Option("--workers", metavar="N", min=1, help="Only 1 is built so far.")
+    ] = 1,
     keep_going: Annotated[
         bool, typer.Option("--keep-going", help="Use the whole budget; do not stop at a finding.")
     ] = False,
