@@ -155,16 +155,6 @@ class RwSem(Shared):
         """Acquire for writing; -EINTR when a fatal signal ends the wait."""
         return await self._down_write(KILLABLE)
 
-    async def down_write_trylock(self) -> bool:
-        """Acquire for writing if free at this moment."""
-        thread = current()
-        await do(Op("rwsem.write_trylock", self))
-        if not self._writable(thread) or self.queue:
-            return False
-        self.writer = thread
-        acquired(thread, self, tried=True)
-        return True
-
     async def up_write(self) -> None:
         """Release the writer's hold."""
         thread = current()

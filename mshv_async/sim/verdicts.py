@@ -193,36 +193,25 @@ def _looping_function(rt: Runtime, thread: Thread) -> str:
 
 def livelock(rt: Runtime, thread: Thread) -> Finding:
     """Word a livelock: the thread steps, fairly scheduled, and its operation does not end."""
-    serving = _serving(rt, thread)
-    return Finding(
-        "livelock",
-        title("livelock", [_looping_function(rt, thread)]),
-        (
-            (
-                f"{thread.name} took {thread.ledger.own_steps} steps since turning fair "
-                "without finishing its operation"
-            ),
-            *(f"{t.name} stands at {t.op.label} {t.op.object_name}".rstrip() for t in serving[:2]),
-        ),
-        stacks=_stacks(rt, serving),
-        step=rt.steps,
-        threads=tuple(t.name for t in serving),
-    )
+    steps = f"{thread.ledger.own_steps} steps since turning fair"
+    told = f"{thread.name} took {steps} without finishing its operation"
+    return _endless(rt, thread, "livelock", told)
 
 
 def unkillable(rt: Runtime, thread: Thread) -> Finding:
     """Word a killed thread that does not leave, though it and all others run equally often."""
+    steps = f"{thread.ledger.own_steps} steps since turning fair"
+    told = f"{thread.name} has a fatal signal pending, took {steps} and has not left"
+    return _endless(rt, thread, "unkillable", told)
+
+
+def _endless(rt: Runtime, thread: Thread, verdict: str, told: str) -> Finding:
     serving = _serving(rt, thread)
+    stand = [f"{t.name} stands at {t.op.label} {t.op.object_name}".rstrip() for t in serving[:2]]
     return Finding(
-        "unkillable",
-        title("unkillable", [_looping_function(rt, thread)]),
-        (
-            (
-                f"{thread.name} has a fatal signal pending, took {thread.ledger.own_steps} steps "
-                "since turning fair and has not left"
-            ),
-            *(f"{t.name} stands at {t.op.label} {t.op.object_name}".rstrip() for t in serving[:2]),
-        ),
+        verdict,
+        title(verdict, [_looping_function(rt, thread)]),
+        (told, *stand),
         stacks=_stacks(rt, serving),
         step=rt.steps,
         threads=tuple(t.name for t in serving),
