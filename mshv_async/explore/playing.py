@@ -163,6 +163,7 @@ def log_finding(rt: Runtime) -> Finding | None:
         stacks=found.stacks,
         threads=found.threads,
         objects=found.objects,
+        step=found.step,
     )
 
 

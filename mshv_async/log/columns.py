@@ -117,7 +117,12 @@ def matters(
         return lambda _: True
     if involved:
         told = _matters_to({column_of(actor) for actor in involved}, steps)
-        return lambda record: record.object in objects or told(record)
+        gfns = [int(name.removeprefix("gfn "), 16) for name in objects if name.startswith("gfn 0x")]
+        return lambda record: (
+            record.object in objects
+            or (record.object.endswith(".slat") and any(_covers(record, gfn) for gfn in gfns))
+            or told(record)
+        )
     if len(steps) <= WHOLE_UP_TO:
         return lambda _: True
     shared = _shared_objects(steps)
@@ -125,6 +130,10 @@ def matters(
     return lambda record: (
         record.object in shared or record.step in ends or _choice(record) is not None
     )
+
+
+def _covers(record: StepRecord, gfn: int) -> bool:
+    return record.lo <= gfn < max(record.hi, record.lo + 1)
 
 
 def _matters_to(involved: Collection[str], steps: Sequence[StepRecord]) -> Predicate:

@@ -102,7 +102,8 @@ class Finding(msgspec.Struct, frozen=True):
     `waits`: the shortest cycle and who waits for whom, or where the page was mapped, freed and
     used. `stacks`: for each thread that is inside the driver its modelled functions, innermost
     first. `threads`: those that took part; others in `stacks` are bystanders. `objects`: what it is
-    about, by name; steps on them are always shown.
+    about, by name; steps on them are always shown. `step`: where it was seen; the execution may
+    have gone on.
     """
 
     verdict: str
@@ -112,3 +113,4 @@ class Finding(msgspec.Struct, frozen=True):
     stacks: dict[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
     threads: tuple[str, ...] = ()
     objects: tuple[str, ...] = ()
+    step: int = 0

@@ -31,6 +31,8 @@ def report(
     `command` replays it. Without `steps` there are no columns. Only the columns keep to `width`:
     titles, commands and stacks are for copying and are never cut. By default it is the terminal's.
     """
+    if finding.step:
+        steps = [record for record in steps if record.step <= finding.step]
     shown = columns(
         [*steps, *_outcome(finding, steps)],
         keep=threads_of(finding),
