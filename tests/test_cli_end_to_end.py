@@ -87,8 +87,11 @@ def test_a_timed_run_is_logged_with_fault_latencies_and_lock_times(tmp_path):
     assert analysis["verdict"]["verdict"] == "clean"
 
 
-def interrupted(args, times, folder, ready):
-    """Run a command in a folder and, once a file is there, send it so many ^C, a second apart."""
+def interrupted(args, times, folder, ready, number=signal.SIGINT):
+    """Run a command in a folder and, once a file is there, send it so many signals, a second apart.
+
+    By default they are ^C.
+    """
     with subprocess.Popen(
         [sys.executable, "-m", "mshv_async.cli", *args],
         stdout=subprocess.PIPE,
@@ -104,17 +107,18 @@ def interrupted(args, times, folder, ready):
                 time.sleep(0.1)
             for _ in range(times):
                 time.sleep(1)
-                process.send_signal(signal.SIGINT)
+                process.send_signal(number)
             out, err = process.communicate(timeout=30)
         finally:
             process.kill()
     return process.returncode, out, err
 
 
-def test_ctrl_c_keeps_and_reports_what_was_found_so_far(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "timeout"])
+def test_a_stopped_search_keeps_and_reports_what_was_found_so_far(tmp_path, number):
     args = ["explore", "litmus/one-page", "--driver", "fix1", "--schedules", "100000000"]
     out = tmp_path / "out"
-    status, out, err = interrupted([*args, "--out", str(out)], 1, tmp_path, ready=out)
+    status, out, err = interrupted([*args, "--out", str(out)], 1, tmp_path, out, number)
     assert (status, err) == (130, "mshv-async: interrupted\n")
     assert "interrupted: this is what was found so far" in out
     outcome = json.loads((tmp_path / "out" / "outcome.json").read_text())

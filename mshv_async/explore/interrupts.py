@@ -1,4 +1,7 @@
-"""What ^C does to a search: the first asks it to stop, the second stops whatever runs."""
+"""What ^C does to a search: the first asks it to stop, the second stops whatever runs.
+
+SIGTERM, which ``timeout`` and CI send, does the same.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,9 @@ def interrupts(stop: Callable[[], None] | None = None) -> Iterator[None]:
         stop()
 
     signal.signal(signal.SIGINT, interrupted)
+    terminated = signal.signal(signal.SIGTERM, interrupted)
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, terminated)
