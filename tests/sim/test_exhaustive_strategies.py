@@ -1,6 +1,6 @@
 """Exhaustive searches come to the same outcomes, whatever they leave out.
 
-Set MSHV_ASYNC_LONG=1 for 600 generated programs instead of 60.
+Set MSHV_ASYNC_LONG=1 for 600 generated programs instead of 40.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from playing import operation, play_each, verdict_of
 from mshv_async.sim import Bounds, Mutex, Shared, step
 from mshv_async.sim.strategies import Dfs, Stateful
 
-PROGRAMS = 600 if os.environ.get("MSHV_ASYNC_LONG") == "1" else 60
+PROGRAMS = 600 if os.environ.get("MSHV_ASYNC_LONG") == "1" else 40
 LIMITS = Bounds(max_steps=20_000)
 #: Programs of which dfs has more schedules are not compared.
 EXECUTIONS_MAX = 4_000
