@@ -75,7 +75,7 @@ class Subject:
             seed=seed,
             keep=keep,
             checkers=checkers,
-            instrument=self.checking or bool(checkers),
+            instrument=self.checking or bool(checkers) or strategy.records,
         )
         try:
             await stage.play(runtime)

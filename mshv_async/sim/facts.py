@@ -1,7 +1,8 @@
 """What one execution tells: facts for its watchers, notes for its log, findings for its verdict.
 
 Models tell facts (`probe`), the oracle watches them and reports findings. What a watcher looks at
-leaves no footprint. Findings are judged when the step ends in which they were seen.
+leaves no footprint, but in the recorder, which asks what a step depends on. Findings are judged
+when the step ends in which they were seen.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from mshv_async.sim.stacks import StackFrame, stack_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from mshv_async.sim.accesses import AccessRecorder
     from mshv_async.sim.checkers import StepChecker
     from mshv_async.sim.thread import Thread
 
@@ -37,6 +39,7 @@ class Facts:
     ) -> None:
         self.is_driver = is_driver
         self.checkers = checkers
+        self.recorder: AccessRecorder | None = None
         self.notes: list[tuple[int, int, str, dict[str, Any]]] | None = [] if keep else None
         self.watchers: dict[str, list[Callable[..., None]]] = defaultdict(list)
         self.observing = False
@@ -68,6 +71,8 @@ class Facts:
 
     def touched(self, obj: Any, what: str, write: bool, lo: int = 0, hi: int = 0) -> None:
         """Add an access to the footprint of the current step."""
+        if self.recorder is not None:
+            self.recorder.touched(obj, what, write, lo, hi)
         if not self.observing:
             for checker in self.checkers:
                 checker.touched(obj, what, write, lo, hi)

@@ -36,10 +36,14 @@ class Op:
     ``guard(thread)`` says whether the operation can happen now; ``holders()`` names the threads
     that can make it true (``None``: unknown). ``wait`` tells which signals end the wait. ``idle``:
     while the guard is false nobody need look at it, for whoever makes it true calls
-    :meth:`~mshv_async.sim.runtime.Runtime.rouse`.
+    :meth:`~mshv_async.sim.runtime.Runtime.rouse`. ``commutes``: operations of the same word on one
+    object may change places. ``arrives``: others can see that a thread stands here; ``looks``:
+    this operation looks who does.
     """
 
     __slots__ = (
+        "arrives",
+        "commutes",
         "guard",
         "hi",
         "holders",
@@ -48,6 +52,7 @@ class Op:
         "kind",
         "label",
         "lo",
+        "looks",
         "obj",
         "timed",
         "wait",
@@ -69,6 +74,9 @@ class Op:
         yields: bool = False,
         timed: bool = False,
         idle: bool = False,
+        commutes: str = "",
+        arrives: bool = False,
+        looks: bool = False,
     ) -> None:
         self.label = label
         self.obj = obj
@@ -83,6 +91,9 @@ class Op:
         self.yields = yields
         self.timed = timed
         self.idle = idle
+        self.commutes = commutes
+        self.arrives = arrives
+        self.looks = looks
 
     @property
     def object_name(self) -> str:
@@ -101,5 +112,7 @@ def conflict(a: Op, b: Op) -> bool:
     An operation without a range is about the whole object; without an object, about nothing.
     """
     if a.obj is None or a.obj is not b.obj or not (a.write or b.write):
+        return False
+    if a.commutes and a.commutes == b.commutes:
         return False
     return a.hi <= a.lo or b.hi <= b.lo or (a.lo < b.hi and b.lo < a.hi)

@@ -10,6 +10,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from mshv_async.sim import liveness, verdicts, waitfor
+from mshv_async.sim.accesses import AccessRecorder
 from mshv_async.sim.bounds import Bounds
 from mshv_async.sim.costs import CostTable
 from mshv_async.sim.current import current_or_none
@@ -72,7 +73,9 @@ class Runtime(Facts):
         checkers: tuple[StepChecker, ...] = (),
         suspended: bool = False,
     ) -> None:
-        super().__init__(is_driver, checkers, keep=keep)
+        recorder = AccessRecorder() if strategy.records else None
+        super().__init__(is_driver, (*checkers, recorder) if recorder else checkers, keep=keep)
+        self.recorder = recorder
         self.strategy = strategy
         self.mode = mode
         self.timed = mode == "timed"
@@ -359,6 +362,8 @@ class Runtime(Facts):
             thread.ledger.owes = False  # whoever still works for it has nothing left to finish
             thread.ledger.leaving = False
         self.closing = self._only_forever()
+        if self.recorder is not None:
+            self.recorder.told(("runtime", "closing"), "finish")
         if self.suspended:
             self._decide_later(None, thread)
             return
@@ -394,6 +399,7 @@ class Runtime(Facts):
     def arm_timer(self, thread: Thread, ns: int) -> None:
         """Make the thread's sleep end after ``ns`` virtual nanoseconds."""
         thread.timer_fired = False
+        self._told_timers(thread)
         if self.timed:
             thread.timer_fired = True
             thread.resumes_at_ns = thread.clock_ns + ns
@@ -408,6 +414,7 @@ class Runtime(Facts):
 
     def disarm_timer(self, thread: Thread) -> None:
         """Forget the thread's timer: a signal ended its sleep."""
+        self._told_timers(thread)
         thread.timer_fired = False
         thread.resumes_at_ns = 0
         thread.ready_ns = -1
@@ -418,6 +425,12 @@ class Runtime(Facts):
         due_ns, _, thread = heapq.heappop(self._timers)
         self.now_ns = max(self.now_ns, due_ns)
         thread.timer_fired = True
+        self._told_timers(thread)
+
+    def _told_timers(self, thread: Thread) -> None:
+        if self.recorder is not None:
+            self.recorder.told(("runtime", "timers"))
+            self.recorder.told(("thread", thread.name))
 
     def pending_timers(self) -> list[tuple[int, str]]:
         """Return armed timers as (ns from now, thread name), earliest first."""

@@ -89,6 +89,7 @@ class RwSem(Shared):
         op = Op(
             "rwsem.read_lock", self, write=True, kind=SLEEP,
             guard=self._readable, holders=self._read_holders, wait=wait,
+            commutes="read", arrives=True,
         )  # fmt: skip
         if not self._readable(thread):
             waits(thread, self)
@@ -111,7 +112,7 @@ class RwSem(Shared):
     async def down_read_trylock(self) -> bool:
         """Acquire for reading if that needs no wait."""
         thread = current()
-        await do(Op("rwsem.read_trylock", self))
+        await do(Op("rwsem.read_trylock", self, commutes="read"))
         if self.writer is not None or (self.queue and not self.barging):
             return False
         self._admit(thread)
@@ -121,7 +122,7 @@ class RwSem(Shared):
     async def up_read(self) -> None:
         """Release a reader's hold."""
         thread = current()
-        await do(Op("rwsem.read_unlock", self))
+        await do(Op("rwsem.read_unlock", self, commutes="read"))
         if thread not in self.readers:
             oops(f"{self.name} read-released by {thread.name}, which does not hold it", self)
         left = list(self.readers)
@@ -131,7 +132,7 @@ class RwSem(Shared):
 
     async def _down_write(self, wait: str) -> int:
         thread = current()
-        await do(Op("rwsem.write_arrive", self, kind=SLEEP))
+        await do(Op("rwsem.write_arrive", self, kind=SLEEP, looks=True))
         if not self._writable(thread):
             waits(thread, self)
         self.queue = (*self.queue, (thread, self._queued_readers(thread)))
@@ -158,7 +159,7 @@ class RwSem(Shared):
     async def up_write(self) -> None:
         """Release the writer's hold."""
         thread = current()
-        await do(Op("rwsem.write_unlock", self))
+        await do(Op("rwsem.write_unlock", self, looks=True))
         if self.writer is not thread:
             oops(f"{self.name} write-released by {thread.name}, which does not hold it", self)
         self._let_batch_through(thread)
@@ -168,7 +169,7 @@ class RwSem(Shared):
     async def downgrade_write(self) -> None:
         """Turn the writer's hold into a reader's without letting a writer in between."""
         thread = current()
-        await do(Op("rwsem.downgrade", self))
+        await do(Op("rwsem.downgrade", self, looks=True))
         if self.writer is not thread:
             oops(f"{self.name} downgraded by {thread.name}, which does not hold it", self)
         self._let_batch_through(thread)

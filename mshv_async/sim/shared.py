@@ -131,6 +131,14 @@ def is_freed(obj: object) -> bool:
     return type(obj) in _freed_set
 
 
+def _touch_all(victim: Shared) -> None:
+    """Report that the whole of an object goes: any use of it conflicts with that."""
+    thread = current_or_none()
+    if thread is not None:
+        for slot in ("", *slots_of(model_class(victim))):
+            thread.rt.touched(victim, slot, True)
+
+
 def poison(obj: Shared, place: Place) -> list[Shared]:
     """Free an object and all that is embedded in it; return what was freed."""
     dead: list[Shared] = []
@@ -148,6 +156,8 @@ def poison(obj: Shared, place: Place) -> list[Shared]:
             inner = object.__getattribute__(victim, slot)
             if isinstance(inner, Shared) and not is_freed(inner):
                 stack.append(inner)
+        if instrumented.get():
+            _touch_all(victim)
         victim._grave = place
         dead.append(victim)
         victim.__class__ = _freed(type(victim))

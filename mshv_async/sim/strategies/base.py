@@ -16,12 +16,16 @@ class Strategy(Protocol):
     ``exhaustive``: when :meth:`begin` returns False, every schedule of the scope was explored.
     ``prefix``: how many decisions this execution repeats from an earlier one, so that checkers
     need not look at those steps again. ``suspended``: it looks into the threads when it picks, so
-    decisions are to be taken while every one of them is suspended.
+    decisions are to be taken while every one of them is suspended. ``records``: it needs the
+    footprints of steps (``rt.recorder``). ``probes``: so many of the first executions the later
+    ones depend on; all others depend on the seed and their number alone.
     """
 
     exhaustive: bool
     prefix: int
     suspended: bool
+    records: bool
+    probes: int
 
     def begin(self, execution: int) -> bool:
         """Prepare the execution of this number, from 0; False: nothing is left to explore."""

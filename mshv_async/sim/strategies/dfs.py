@@ -33,6 +33,8 @@ class Dfs:
 
     exhaustive = True
     suspended = False
+    records = False
+    probes = 0
 
     def __init__(self, preemptions: int | None = None) -> None:
         self._limit = preemptions

@@ -16,6 +16,8 @@ class Fifo:
     exhaustive = False
     prefix = 0
     suspended = False
+    records = False
+    probes = 0
 
     def begin(self, execution: int) -> bool:
         """There is one execution."""

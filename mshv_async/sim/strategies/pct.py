@@ -36,6 +36,8 @@ class Pct:
     exhaustive = False
     prefix = 0
     suspended = False
+    records = False
+    probes = PROBES + 1
 
     def __init__(self, seed: int, depth: int = 4, length: int = 2) -> None:
         self._seed = seed

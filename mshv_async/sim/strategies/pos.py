@@ -30,6 +30,8 @@ class Pos:
     exhaustive = False
     prefix = 0
     suspended = False
+    records = False
+    probes = 0
 
     def __init__(self, seed: int) -> None:
         self._seed = seed

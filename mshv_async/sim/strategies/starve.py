@@ -32,6 +32,8 @@ class Starve:
     exhaustive = False
     prefix = 0
     suspended = False
+    records = False
+    probes = 0
 
     def __init__(self, seed: int) -> None:
         self._seed = seed

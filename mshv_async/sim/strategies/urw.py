@@ -29,6 +29,8 @@ class Urw:
     exhaustive = False
     prefix = 0
     suspended = False
+    records = False
+    probes = 1
 
     def __init__(self, seed: int) -> None:
         self._seed = seed

@@ -1,0 +1,154 @@
+"""What each step of an execution depends on: its footprint, and when two of them conflict.
+
+Two steps of different threads that do not conflict may change places, and nothing that follows
+can tell. Partial order reduction, happens-before and shrinking all stand on that, so a footprint
+holds everything that a step may see or change:
+
+- each slot, key and range of a modelled object that it read or wrote, what the oracle looked at
+  when the step was judged included;
+- the declared operation, if its object orders threads (a lock, a queue); such an object is one
+  place, whichever of its fields are used;
+- what the guard of the operation read;
+- whether the thread was signalled, when threads finish (where one goes on for ever), timers.
+
+Objects are told apart by name: the same in every execution with the same past, and two objects of
+one name only make more steps conflict than do.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mshv_async.sim.current import current_thread
+from mshv_async.sim.shared import model_class, name_of
+
+if TYPE_CHECKING:
+    from mshv_async.sim.op import Op
+    from mshv_async.sim.thread import Thread
+
+READ, WRITE = "r", "w"
+
+Place = tuple[str, str]
+"""An object's name and which part of it; one part only for objects that order threads."""
+
+Access = tuple[int, int, str]
+"""Half-open range (empty: all of it), and READ, WRITE, or how the operation commutes."""
+
+
+class Footprint:
+    """What one step of thread ``tid`` read and wrote, by place; ``op`` is what it began with."""
+
+    __slots__ = ("accesses", "op", "tid")
+
+    def __init__(self, tid: int, op: Op) -> None:
+        self.tid = tid
+        self.op = op
+        self.accesses: dict[Place, list[Access]] = {}
+
+    def add(self, place: Place, lo: int, hi: int, mode: str) -> None:
+        """Enter an access, once."""
+        known = self.accesses.get(place)
+        access = (lo, hi, mode)
+        if known is None:
+            self.accesses[place] = [access]
+        elif access not in known:
+            known.append(access)
+
+    def join(self, other: Footprint) -> None:
+        """Take over the accesses of another way that the same step can go."""
+        for place, accesses in other.accesses.items():
+            for access in accesses:
+                self.add(place, *access)
+
+    def __repr__(self) -> str:
+        return f"<footprint of {self.op.line()} by {self.tid}: {self.accesses}>"
+
+
+def conflict(one: Footprint, other: Footprint) -> bool:
+    """Say whether the order of two steps of different threads can matter."""
+    a, b = one.accesses, other.accesses
+    if len(b) < len(a):
+        a, b = b, a
+    for place, accesses in a.items():
+        others = b.get(place)
+        if others is not None and any(clash(x, y) for x in accesses for y in others):
+            return True
+    return False
+
+
+def clash(x: Access, y: Access) -> bool:
+    """Say whether two accesses of one place do not commute."""
+    if x[2] == y[2] != WRITE:
+        return False
+    return x[1] <= x[0] or y[1] <= y[0] or (x[0] < y[1] and y[0] < x[1])
+
+
+class AccessRecorder:
+    """Records the footprints of one execution: ``steps[i]`` is that of ``rt.trace[i]``.
+
+    While ``on`` is False the entries are None: steps that a search repeats need no second look.
+    ``parents``: by tid of a thread that was created while the execution ran, the index of the
+    step that did it.
+    """
+
+    def __init__(self, *, on: bool = True) -> None:
+        self.on = on
+        self.steps: list[Footprint | None] = []
+        self.parents: dict[int, int] = {}
+        self._step: Footprint | None = None
+        self._own: str | None = None  # the ordering object that the declared operation speaks for
+
+    def spawned(self, thread: Thread, by: Thread | None) -> None:
+        """Remember which step created a thread."""
+        if by is not None and self.steps:
+            self.parents[thread.tid] = len(self.steps) - 1
+
+    def step_begins(self, thread: Thread, op: Op) -> None:
+        """Begin a footprint with what was declared."""
+        self._own = None
+        if not self.on:
+            self._step = None
+            self.steps.append(None)
+            return
+        self._step = step = Footprint(thread.tid, op)
+        self.steps.append(step)
+        step.add(("thread", thread.name), 0, 0, READ)
+        if thread.forever:
+            step.add(("runtime", "closing"), 0, 0, READ)
+        obj = op.obj
+        if obj is not None and model_class(obj)._sync:  # type: ignore[attr-defined]
+            mode = op.commutes or (WRITE if op.write else READ)
+            self._own = name = name_of(obj)
+            step.add((name, ""), op.lo, op.hi, mode)
+            if op.looks:
+                step.add((name, "arrivals"), 0, 0, READ)
+        if op.guard is not None:
+            token = current_thread.set(thread)
+            try:
+                op.guard(thread)
+            finally:
+                current_thread.reset(token)
+
+    def touched(self, obj: Any, what: str, write: bool, lo: int, hi: int) -> None:
+        """Enter an access of the step, or of the oracle that judges it."""
+        step = self._step
+        if step is None:
+            return
+        mode = WRITE if write else READ
+        name = name_of(obj)
+        if not model_class(obj)._sync:  # type: ignore[attr-defined]
+            step.add((name, what), lo, hi, mode)
+        elif name != self._own:
+            step.add((name, ""), 0, 0, mode)
+
+    def told(self, place: Place, mode: str = WRITE) -> None:
+        """Enter an access of what is no modelled object: threads, timers."""
+        if self._step is not None:
+            self._step.add(place, 0, 0, mode)
+
+    def step_ended(self, thread: Thread) -> None:
+        """Enter where the thread stands now, if others can see it there."""
+        op = thread.op
+        if self._step is not None and op.arrives and not thread.finished:
+            self._step.add((op.object_name, "arrivals"), 0, 0, "arrive")
+        self._step = None
