@@ -317,7 +317,7 @@ def test_help_answers_at_once_without_the_emulator(capsys):
     code = (
         "import sys; from mshv_async.cli import main; assert main(['--help']) == 0; "
         "loaded = [m for m in sys.modules if m.startswith(('mshv_async.', 'structlog'))]; "
-        "assert loaded == ['mshv_async.cli'], loaded"
+        "assert all(m.startswith('mshv_async.cli') for m in loaded), loaded"
     )
     source = str(Path(mshv_async.__file__).parent.parent)
     env = os.environ | {"PYTHONPATH": source}

@@ -1,0 +1,39 @@
+"""The program that the commands are of, its exit statuses, and options that commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+EXPECTED, UNEXPECTED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+PROGRAM = "mshv-async"
+
+app = typer.Typer(
+    name=PROGRAM,
+    help="Emulate the mshv driver's movable guest memory and explore its interleavings.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+ScenarioArg = Annotated[
+    str, typer.Argument(metavar="SCENARIO", help="A file, or the name of a shipped scenario.")
+]
+DriverOpt = Annotated[
+    str,
+    typer.Option("--driver", metavar="D", help="Profile, profile+patch…, or file.py:Class."),
+]
+SeedOpt = Annotated[int, typer.Option("--seed", metavar="N", min=0)]
+JsonOpt = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+LogOpt = Annotated[
+    Path | None, typer.Option("--log", metavar="FILE.jsonl", help="Keep the run's events here.")
+]
+
+
+@app.callback()
+def _commands() -> None:
+    """Keep `run` and the others as commands of one program."""

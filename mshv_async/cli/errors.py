@@ -1,0 +1,41 @@
+"""What to tell a user of an error: one line, and no traceback."""
+
+# ruff: noqa: PLC0415 - a command imports what it needs: `list` and bad usage answer at once
+
+from __future__ import annotations
+
+from mshv_async.cli.app import PROGRAM
+
+
+def user_error(error: Exception) -> str | None:
+    """Return what to tell the user in one line, or None where the program itself is at fault.
+
+    The command line's own errors are told by their shape: their classes have moved between
+    click and typer.
+    """
+    message = getattr(error, "format_message", None)
+    if callable(message):
+        return str(message())
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename is not None else ""
+        return f"{where}{error.strerror or error}"
+    if is_defect(error):
+        return f"a defect of {PROGRAM}, not of the driver: {error}"
+    return str(error) if isinstance(error, _input_errors()) else None
+
+
+def is_defect(error: Exception) -> bool:
+    """Say whether it is a finding that did not replay, so that nobody may believe it."""
+    from mshv_async.explore.results import RuntimeDefect
+
+    return isinstance(error, RuntimeDefect)
+
+
+def _input_errors() -> tuple[type[Exception], ...]:
+    from mshv_async.driver import DriverError
+    from mshv_async.explore.catalogue import StrategyError
+    from mshv_async.explore.repro import ReproError
+    from mshv_async.log import LogError
+    from mshv_async.scenario import ScenarioError
+
+    return (DriverError, StrategyError, ReproError, LogError, ScenarioError)

@@ -1,0 +1,100 @@
+"""The command ``explore``: many executions, and what they came to."""
+
+# ruff: noqa: PLC0415 - a command imports what it needs: `list` and bad usage answer at once
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mshv_async.cli.app import (
+    EXPECTED,
+    INTERRUPTED,
+    UNEXPECTED,
+    DriverOpt,
+    JsonOpt,
+    ScenarioArg,
+    SeedOpt,
+)
+from mshv_async.cli.output import show
+
+
+def explore(
+    scenario: ScenarioArg,
+    *,
+    driver: DriverOpt = "v6",
+    strategy: Annotated[str, typer.Option("--strategy", metavar="S")] = "pct",
+    preemptions: Annotated[
+        int | None,
+        typer.Option("--preemptions", metavar="N", min=0, help="At most N in one schedule."),
+    ] = None,
+    schedules: Annotated[int, typer.Option("--schedules", metavar="N", min=1)] = 10_000,
+    seconds: Annotated[
+        float | None, typer.Option("--time", metavar="SECONDS", min=0, help="Stop after this.")
+    ] = None,
+    seed: SeedOpt = 1,
+    workers: Annotated[
+        int, typer.Option("--workers", metavar="N", min=1, help="Only 1 is built so far.")
+    ] = 1,
+    keep_going: Annotated[
+        bool, typer.Option("--keep-going", help="Use the whole budget; do not stop at a finding.")
+    ] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Check the model itself too, and count its states.")
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="Default: a dated folder in mshv-async-runs/."),
+    ] = None,
+    json: JsonOpt = False,
+) -> int:
+    """Explore many interleavings of a scenario."""
+    from mshv_async.explore.campaign import explore_sync
+    from mshv_async.explore.catalogue import check_strategy
+    from mshv_async.explore.checking import ModelChecks
+    from mshv_async.explore.drivers import driver_spec
+    from mshv_async.explore.outcome import campaign_outcome
+    from mshv_async.explore.saving import output_folder, save_campaign, save_outcome
+    from mshv_async.explore.watching import watched
+    from mshv_async.scenario import Scenario
+
+    check_strategy(strategy, preemptions=preemptions)
+    situation = Scenario.load(scenario)
+    spec = driver_spec(driver)
+    folder = output_folder(out, situation.name)
+    with watched(schedules, enabled=sys.stderr.isatty()) as progress:
+        campaign = explore_sync(
+            situation,
+            spec,
+            strategy=strategy,
+            schedules=schedules,
+            seconds=seconds,
+            seed=seed,
+            preemptions=preemptions,
+            workers=workers,
+            keep_going=keep_going,
+            progress=progress,
+            checks=ModelChecks() if check else None,
+        )
+    repros = save_campaign(folder, campaign)
+    outcome = campaign_outcome(
+        campaign,
+        scenario=situation.name,
+        driver=driver,
+        strategy=strategy,
+        seed=seed,
+        expected=situation.expected(driver),
+        repros=repros,
+        preemptions=preemptions,
+    )
+    save_outcome(folder, outcome.object())
+    text = f"{outcome.report()}\nsaved in {folder}"
+    show(outcome.object() if json else text, titles=[bug.title for bug in outcome.findings])
+    if campaign.error is not None:
+        raise campaign.error
+    if campaign.interrupted:
+        return INTERRUPTED
+    return EXPECTED if outcome.as_expected else UNEXPECTED

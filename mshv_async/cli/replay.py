@@ -1,0 +1,47 @@
+"""The command ``replay``: one recorded schedule, step for step."""
+
+# ruff: noqa: PLC0415 - a command imports what it needs: `list` and bad usage answer at once
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mshv_async.cli.app import EXPECTED, UNEXPECTED, JsonOpt, LogOpt
+from mshv_async.cli.output import check_writable, complain, keep_log, show
+
+
+def replay(
+    file: Annotated[Path, typer.Argument(metavar="FILE.repro.json")],
+    *,
+    columns: Annotated[
+        bool, typer.Option("--columns", help="Show the interleaving, a column for each thread.")
+    ] = False,
+    log: LogOpt = None,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Run driver source that the file carries.")
+    ] = False,
+    json: JsonOpt = False,
+) -> int:
+    """Replay one recorded schedule, step for step."""
+    from mshv_async.explore.outcome import expect_table, replay_outcome
+    from mshv_async.explore.repro import check_trust, load_repro
+    from mshv_async.explore.single import replay_repro
+    from mshv_async.explore.summary import replay_command, replay_text
+    from mshv_async.scenario import expected_for
+
+    repro = load_repro(file)
+    check_trust(repro, trust=trust, path=file)
+    check_writable(log)
+    if repro.driver_source is not None:
+        complain(f"running the driver source that {file} carries ({repro.driver})")
+    result = replay_repro(repro, trust)
+    if log is not None:
+        keep_log(log, result.run, replay_command(str(file.resolve()), repro))
+    expected = expected_for(expect_table(repro.scenario), repro.driver)
+    outcome = replay_outcome(result, repro, expected=expected, log=log)
+    text = replay_text(outcome, result, with_columns=columns)
+    show(outcome.object() if json else text, titles=[outcome.title])
+    return EXPECTED if outcome.as_expected and outcome.matches else UNEXPECTED
