@@ -15,11 +15,11 @@ from mshv_async.cli.errors import is_defect, user_error
 from mshv_async.cli.output import complain, leave_the_pipe, show
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 __all__ = ["main", "show"]
 
-COMMANDS = {
+COMMANDS: dict[str, Callable[..., int]] = {
     "run": run.run,
     "explore": explore.explore,
     "replay": replay.replay,
