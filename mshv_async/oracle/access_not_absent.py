@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mshv_async.oracle.invariant import Invariant
 from mshv_async.oracle.observed import Observed, is_movable
 from mshv_async.sim import name_of
 from mshv_async.sim.spans import span
@@ -12,17 +13,18 @@ if TYPE_CHECKING:
     from mshv_async.hyperv import HvPartition
 
 
-class AccessNotAbsent:
+class AccessNotAbsent(Invariant):
     """Judged at each change of the table, from the map's return to the unmap's start.
 
     An absent entry makes the guest's touch an UNMAPPED_GPA, which no version handles.
     """
 
-    name = "access-not-absent"
+    __slots__ = ()
+    invariant = "access-not-absent"
     summary = "a gfn of a live movable region is accessible or NO_ACCESS, never absent"
 
     def __init__(self, world: Observed) -> None:
-        self.world = world
+        super().__init__(world)
         world.rt.watch("slat.change", self.on_slat)
 
     def on_slat(self, partition: HvPartition, lo: int, hi: int) -> None:

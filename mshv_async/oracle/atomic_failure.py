@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from mshv_async.oracle.invariant import Invariant
 from mshv_async.oracle.observed import PAGE_SHIFT, Observed
+from mshv_async.sim import SharedDict
 from mshv_async.sim.spans import span
 
 if TYPE_CHECKING:
@@ -12,15 +14,18 @@ if TYPE_CHECKING:
     from mshv_async.sim import Thread
 
 
-class AtomicFailure:
+class AtomicFailure(Invariant):
     """Judged when a map ioctl returns: all of its pages have entries, or none that is its own."""
 
-    name = "atomic-failure"
+    __slots__ = ("before",)
+    invariant = "atomic-failure"
     summary = "a map ioctl that fails leaves no SLAT entry, one that succeeds leaves them all"
 
     def __init__(self, world: Observed) -> None:
-        self.world = world
-        self.before: dict[str, list[tuple[int, int]]] = {}  # by thread: gfns that had entries
+        super().__init__(world)
+        self.before: SharedDict[str, tuple[tuple[int, int], ...]] = SharedDict(
+            "oracle.before", listed=False
+        )  # by thread: gfns that had entries
         world.rt.watch("ioctl.begin", self.on_begin)
         world.rt.watch("ioctl.return", self.on_return)
 
@@ -28,13 +33,13 @@ class AtomicFailure:
         """Remember what an earlier region left behind in the range."""
         if name == "map_user_memory":
             runs = self.world.hv_partition.slat.runs(*gfns_of(args[0]))
-            self.before[thread.name] = [(lo, hi) for lo, hi, _ in runs]
+            self.before[thread.name] = tuple((lo, hi) for lo, hi, _ in runs)
 
     def on_return(self, thread: Thread, name: str, ret: int, *args: Any) -> None:
         """Look at the SLAT over the ioctl's range."""
         if name != "map_user_memory":
             return
-        before = self.before.pop(thread.name, [])
+        before = self.before.pop(thread.name) or ()
         for a, b, entry in self.world.hv_partition.slat.pieces(*gfns_of(args[0])):
             if ret == 0 and entry is None:
                 self._violated(f"map succeeded, but gfns {span(a, b)} have no entry", name)

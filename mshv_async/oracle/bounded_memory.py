@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Any, Final
 
 from mshv_async.driver import MshvMemRegion
+from mshv_async.oracle.invariant import Invariant
 from mshv_async.oracle.observed import Observed
-from mshv_async.sim import Thread, name_of
+from mshv_async.sim import SharedDict, Thread, name_of
+
+Sites = tuple[tuple[str, int], ...]
 
 PER_PAGE_BYTES: Final = 8
 """A region's array has a pointer for each page."""
@@ -21,20 +24,22 @@ LISTS: Final = 2
 """Of one kind on one thread: its own, and one of a callback that its allocation caused."""
 
 
-class BoundedMemory:
+class BoundedMemory(Invariant):
     """Adds up what the driver tells of its allocations.
 
     A region has 8 bytes for each of its pages, a thread 4 KiB for the fault that it serves and as
     much for a deposit, and nothing when it is over. With the partition go its processors.
     """
 
-    name = "bounded-memory"
+    __slots__ = ("regions", "threads")
+    invariant = "bounded-memory"
     summary = "8 bytes for each page of a region, 4 KiB for each fault under way, nothing left over"
 
     def __init__(self, world: Observed) -> None:
-        self.world = world
-        self.regions: list[tuple[MshvMemRegion, int]] = []  # bytes that each was given
-        self.threads: dict[str, dict[str, int]] = {}  # by thread and site: bytes
+        super().__init__(world)
+        self.regions: tuple[tuple[MshvMemRegion, int], ...] = ()  # bytes that each was given
+        # By thread: what it has, as (site, bytes), sorted.
+        self.threads: SharedDict[str, Sites] = SharedDict("oracle.allocated", listed=False)
         rt = world.rt
         rt.watch("driver.alloc", self.on_alloc)
         rt.watch("driver.free", self.on_free)
@@ -45,13 +50,25 @@ class BoundedMemory:
         """Add an allocation and compare with the bound of its owner."""
         if isinstance(owner, MshvMemRegion):
             had = sum(n for region, n in self.regions if region is owner)
-            self.regions = [*(r for r in self.regions if r[0] is not owner), (owner, had + nbytes)]
+            others = tuple(r for r in self.regions if r[0] is not owner)
+            self.regions = (*others, (owner, had + nbytes))
             bound = PER_PAGE_BYTES * owner.nr_pages + DESCRIPTOR_BYTES
             self._compare(name_of(owner), site, had + nbytes, bound)
         elif isinstance(owner, Thread):
-            sites = self.threads.setdefault(owner.name, {})
-            sites[site] = sites.get(site, 0) + nbytes
-            self._compare(owner.name, site, sites[site], LISTS * LIST_BYTES)
+            had = self._add(owner.name, site, nbytes)
+            self._compare(owner.name, site, had, LISTS * LIST_BYTES)
+
+    def _add(self, thread: str, site: str, nbytes: int) -> int:
+        """Return how many bytes a thread then has for a site; none are not kept."""
+        sites = dict(self.threads.get(thread) or ())
+        now = sites.pop(site, 0) + nbytes
+        if now > 0:
+            sites[site] = now
+        if sites:
+            self.threads[thread] = tuple(sorted(sites.items()))
+        else:
+            self.threads.pop(thread)
+        return now
 
     def _compare(self, name: str, site: str, nbytes: int, bound: int) -> None:
         if nbytes > bound:
@@ -65,21 +82,18 @@ class BoundedMemory:
         """Take an allocation off; a region's goes with its object."""
         if not isinstance(owner, Thread):
             return
-        sites = self.threads.get(owner.name, {})
-        left = sites.pop(site, 0) - nbytes
+        left = self._add(owner.name, site, -nbytes)
         if left < 0:
             self._violated(
                 site, f"{owner.name} frees {-left} bytes for {site} that it did not allocate"
             )
-        elif left:
-            sites[site] = left
-        if not sites:
-            self.threads.pop(owner.name, None)
 
     def on_object(self, obj: Any) -> None:
         """Look for what the partition leaves when it goes."""
         if self.regions:
-            self.regions = [r for r in self.regions if r[0] is not obj]
+            kept = tuple(r for r in self.regions if r[0] is not obj)
+            if len(kept) < len(self.regions):
+                self.regions = kept
         if obj is self.world.partition and self.world.vps:
             self._violated(
                 "processors",
@@ -89,11 +103,11 @@ class BoundedMemory:
 
     def on_end(self) -> None:
         """Look for what threads left."""
-        for name, sites in self.threads.items():
-            for site, nbytes in sites.items():
+        for thread in self.world.rt.all_threads:
+            for site, nbytes in self.threads.get(thread.name) or ():
                 self._violated(
                     site,
-                    f"{name} leaves {nbytes} bytes for {site} behind",
+                    f"{thread.name} leaves {nbytes} bytes for {site} behind",
                     "it is gone, and nobody knows of them any more",
                 )
 

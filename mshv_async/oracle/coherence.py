@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mshv_async.oracle.observed import PAGE_SHIFT, Observed, gfn_of, gfns_behind, vpn_of
-from mshv_async.sim import name_of
+from mshv_async.oracle.invariant import Invariant
+from mshv_async.oracle.observed import ALL_GFNS, PAGE_SHIFT, Observed, gfn_of, gfns_behind, vpn_of
+from mshv_async.sim import RangeMap, name_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from mshv_async.driver import MshvMemRegion
     from mshv_async.host import Mm, MmuNotifierRange
     from mshv_async.hyperv import HvPartition
@@ -15,19 +18,24 @@ if TYPE_CHECKING:
 _WRITE_RIGHT = 0x2
 
 
-class Coherence:
+class Coherence(Invariant):
     """With no bracket open, each accessible entry of a movable region names the page that the
     VMM's present entry names, and a writable one a writable one.
     """  # noqa: D205
 
-    name = "coherence"
+    __slots__ = ("fresh", "gfns", "open", "quiet_again", "vpns")
+    _not_state = ("fresh", "quiet_again")  # empty between two steps
+    invariant = "coherence"
     summary = "accessible SLAT entries equal the VMM's present page-table entries when quiescent"
 
     def __init__(self, world: Observed) -> None:
-        self.world = world
-        self.open: list[MmuNotifierRange] = []
-        self.gfns: list[tuple[int, int]] = []  # changed since the last quiescent moment
-        self.vpns: list[tuple[int, int]] = []
+        super().__init__(world)
+        self.open: tuple[MmuNotifierRange, ...] = ()
+        # Changed since the last quiescent moment: empty while no bracket is open.
+        self.gfns: RangeMap[bool] = RangeMap("oracle.changed_gfns")
+        self.vpns: RangeMap[bool] = RangeMap("oracle.changed_vpns")
+        self.fresh: list[tuple[bool, int, int]] = []  # changed in this step; whether in the VMM
+        self.quiet_again = False  # the last bracket was closed in this step
         rt = world.rt
         rt.watch("bracket.begin", self.on_begin)
         rt.watch("bracket.end", self.on_end)
@@ -38,7 +46,7 @@ class Coherence:
     def on_begin(self, range: MmuNotifierRange) -> None:
         """Note that a bracket opens."""
         if range.mm is self.world.mm:
-            self.open = [*self.open, range]
+            self.open = (*self.open, range)
 
     def on_start(self, range: MmuNotifierRange, ret: int) -> None:
         """End the bracket of a start that was refused."""
@@ -49,33 +57,36 @@ class Coherence:
         """Look whether all is quiet, now that a bracket closes."""
         if range.mm is not self.world.mm:
             return
-        self.open = [r for r in self.open if r is not range]
-        self._judge_when_quiet()
+        self.open = tuple(r for r in self.open if r is not range)
+        self.quiet_again = True
+        self.world.rt.judge_later(self.judge)
 
     def on_slat(self, partition: HvPartition, lo: int, hi: int) -> None:
         """Remember what changed in the table."""
         if partition is self.world.hv_partition:
-            self.gfns = _add(self.gfns, lo, hi)
-            self._judge_when_quiet()
+            self._changed(False, lo, hi)
 
     def on_pte(self, mm: Mm, lo: int, hi: int) -> None:
         """Remember what changed in the VMM."""
         if mm is self.world.mm:
-            self.vpns = _add(self.vpns, lo, hi)
-            self._judge_when_quiet()
+            self._changed(True, lo, hi)
 
-    def _judge_when_quiet(self) -> None:
-        if not self.open:
-            self.world.rt.judge_later(self.judge)
+    def _changed(self, in_vmm: bool, lo: int, hi: int) -> None:
+        self.fresh.append((in_vmm, lo, hi))
+        self.world.rt.judge_later(self.judge)
 
     def judge(self) -> None:
-        """Compare what changed, unless a bracket is open after all."""
+        """Compare what changed; while a bracket is open only remember it."""
+        fresh, self.fresh = self.fresh, []
+        again, self.quiet_again = self.quiet_again, False
         if self.open:
+            for in_vmm, lo, hi in fresh:
+                (self.vpns if in_vmm else self.gfns).set(lo, hi, True)
             return
-        gfns, vpns = self.gfns, self.vpns
-        if not gfns and not vpns:
-            return
-        self.gfns, self.vpns = [], []
+        gfns, vpns = (_union(r[1:] for r in fresh if r[0] is side) for side in (False, True))
+        if again:
+            gfns = _union((*gfns, *self._taken(self.gfns)))
+            vpns = _union((*vpns, *self._taken(self.vpns)))
         for region in self.world.movable():
             ranges = [gfns_behind(region, lo, hi) for lo, hi in vpns]
             end = region.start_gfn + region.nr_pages
@@ -83,6 +94,12 @@ class Coherence:
             for lo, hi in ranges:
                 if lo < hi and self._differs(region, lo, hi):
                     return
+
+    def _taken(self, changed: RangeMap[bool]) -> list[tuple[int, int]]:
+        ranges = [(lo, hi) for lo, hi, _ in changed.runs(0, ALL_GFNS)]
+        if ranges:
+            changed.clear(0, ALL_GFNS)
+        return ranges
 
     def _differs(self, region: MshvMemRegion, lo: int, hi: int) -> bool:
         for a, b, entry in self.world.hv_partition.slat.runs(lo, hi):
@@ -115,12 +132,10 @@ class Coherence:
         )
 
 
-def _add(ranges: list[tuple[int, int]], lo: int, hi: int) -> list[tuple[int, int]]:
-    """Return the union, sorted and merged, so that equal histories look equal."""
-    if not ranges:
-        return [(lo, hi)]
+def _union(ranges: Iterable[tuple[int, ...]]) -> list[tuple[int, int]]:
+    """Return ranges sorted and merged, so that each page is compared once."""
     merged: list[tuple[int, int]] = []
-    for a, b in sorted([*ranges, (lo, hi)]):
+    for a, b in sorted(ranges):
         if merged and a <= merged[-1][1]:
             merged[-1] = (merged[-1][0], max(b, merged[-1][1]))
         else:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mshv_async.hyperv import HvStatus
+from mshv_async.oracle.invariant import LateInvariant
 from mshv_async.oracle.observed import ALL_PFNS, Observed
-from mshv_async.sim import RangeMap, current, name_of
+from mshv_async.sim import RangeMap, SharedDict, current, name_of
 from mshv_async.sim.spans import span
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from mshv_async.host import HostMemory
     from mshv_async.hyperv import HvPartition, HvRequest, HvResult, PageRun
@@ -20,7 +21,7 @@ _CHILD = (HvStatus.INSUFFICIENT_MEMORY, HvStatus.INSUFFICIENT_CONTIGUOUS_MEMORY)
 _ROOT = (HvStatus.INSUFFICIENT_ROOT_MEMORY, HvStatus.INSUFFICIENT_CONTIGUOUS_ROOT_MEMORY)
 
 
-class DepositAccounting:
+class DepositAccounting(LateInvariant):
     """Follows each page from DEPOSIT to WITHDRAW, and each call that ran short of memory.
 
     A page in a pool is the hypervisor's: the host does not free it, nobody deposits it again. A
@@ -28,35 +29,33 @@ class DepositAccounting:
     there and nowhere else, until a call of his succeeds.
     """
 
-    name = "deposit-accounting"
+    __slots__ = ("owned", "short", "unnumbered")
+    invariant = "deposit-accounting"
     summary = "deposited = withdrawn + in the pool, which was the one short; none is freed there"
 
     def __init__(self, world: Observed) -> None:
-        self.world = world
+        super().__init__(world)
         self.owned: RangeMap[int] = RangeMap("oracle.deposited")  # pfn to partition id
-        self.unnumbered: dict[int, int] = {}  # by partition id: pages that set-up put in
-        self.short: dict[str, int] = {}  # by thread: whose pool its last call found short
-        self.watching = False
+        # By partition id: pages that set-up put in.
+        self.unnumbered: SharedDict[int, int] = SharedDict("oracle.unnumbered", listed=False)
+        # By thread: whose pool its last call found short.
+        self.short: SharedDict[str, int] = SharedDict("oracle.short", listed=False)
         for partition in world.hv_partition.hv.partitions:
-            self.unnumbered[partition.id] = partition.pool.deposited
+            self.unnumbered[partition.id] = _unnumbered(partition)
             for lo, hi, _ in partition.pool.frames.runs(0, ALL_PFNS):
                 self.owned.set(lo, hi, partition.id)
-                self.unnumbered[partition.id] -= hi - lo
         rt = world.rt
         rt.watch("pool.deposit", self.on_deposit)
         rt.watch("pool.withdraw", self.on_withdraw)
         rt.watch("hypercall.failed", self.on_failed)
         if self.owned:
-            self._begin()
+            self.begin_watching()
 
-    def _begin(self) -> None:
-        """Watch the rest, now that some pool was short or some page lies in one."""
-        if not self.watching:
-            self.watching = True
-            rt = self.world.rt
-            rt.watch("frame.free", self.on_free)
-            rt.watch("slat.op", self.on_operation)
-            rt.watch("ioctl.begin", self.on_ioctl)
+    def late_watchers(self) -> Iterable[tuple[str, Callable[..., None]]]:
+        """Watch the rest once some pool was short or some page lies in one."""
+        yield "frame.free", self.on_free
+        yield "slat.op", self.on_operation
+        yield "ioctl.begin", self.on_ioctl
 
     # -- whose pool is short ---------------------------------------------------------------
 
@@ -64,31 +63,31 @@ class DepositAccounting:
         """Remember which pool a call found too small."""
         if result.status in _CHILD:
             self.short[current().name] = request.partition_id
-            self._begin()
+            self.begin_watching()
         elif result.status in _ROOT:
             self.short[current().name] = self.world.hv_partition.hv.root.id
-            self._begin()
+            self.begin_watching()
 
     def on_operation(self, *operation: Any) -> None:
         """Forget it when the thread tries again, or something else."""
         del operation
-        if self.short:
-            self.short.pop(current().name, None)
+        if self.short.worth_asking:
+            self.short.pop(current().name)
 
     def on_ioctl(self, thread: Thread, name: str, *args: Any) -> None:
         """Forget it when the thread gave up and came again."""
         del name, args
-        self.short.pop(thread.name, None)
+        self.short.pop(thread.name)
 
     # -- pages -----------------------------------------------------------------------------
 
     def on_deposit(self, partition: HvPartition, runs: Sequence[PageRun]) -> None:
         """Hand pages over, to the pool that was short if one was."""
-        self._begin()
+        self.begin_watching()
         thread = current()
         caller = (thread.serves or thread).name
-        wanted = self.short.pop(caller, partition.id)
-        if wanted != partition.id:
+        wanted = self.short.pop(caller)
+        if wanted not in (None, partition.id):
             self._violated(
                 f"{caller}'s call found the pool of partition {wanted} too small",
                 f"it deposits in the pool of {name_of(partition)}, which has enough",
@@ -121,8 +120,9 @@ class DepositAccounting:
     def _compare(self, partition: HvPartition, *, taken_out: bool) -> None:
         mine = sum(b - a for a, b, owner in self.owned.runs(0, ALL_PFNS) if owner == partition.id)
         held = partition.pool.frames.total(0, ALL_PFNS)
-        before, now = self.unnumbered.get(partition.id, 0), _unnumbered(partition)
-        self.unnumbered[partition.id] = now
+        before, now = self.unnumbered.get(partition.id) or 0, _unnumbered(partition)
+        if now != before:
+            self.unnumbered[partition.id] = now
         if held != mine or not (0 <= now <= before if taken_out else now == before):
             self._violated(
                 f"the pool of {name_of(partition)} holds {partition.pool.deposited} pages",
@@ -132,7 +132,7 @@ class DepositAccounting:
     def on_free(self, host: HostMemory, pfn_lo: int, pfn_hi: int) -> None:
         """See to it that the host does not free what lies in a pool."""
         del host
-        for lo, hi, owner in self.owned.runs(pfn_lo, pfn_hi) if self.owned else ():
+        for lo, hi, owner in self.owned.runs(pfn_lo, pfn_hi):
             self._violated(
                 f"{current().name} frees pages {span(lo, hi)}",
                 f"they lie in the pool of partition {owner}",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from mshv_async.oracle.invariant import Invariant
 from mshv_async.oracle.observed import Observed, is_movable, vpn_of
-from mshv_async.sim import Tag
+from mshv_async.sim import RangeMap, Tag
 
 if TYPE_CHECKING:
     from mshv_async.driver import MshvMemRegion
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 _WRITE = 1
 
 
-class GuestData:
+class GuestData(Invariant):
     """Keeps what each page of the VMM should hold, and compares what the guest reads with it.
 
     A page holds the tag of its last writer, 0 after its content was discarded. What MADV_FREE
@@ -24,14 +25,16 @@ class GuestData:
     own truth and are not compared.
     """
 
-    name = "guest-data"
+    __slots__ = ("content", "given_up", "reads_checked")
+    invariant = "guest-data"
     _not_state = ("reads_checked",)
     summary = "a guest read returns the value last written through any coherent path"
 
     def __init__(self, world: Observed) -> None:
-        self.world = world
-        self.content: dict[int, Tag | int] = {}  # by vpn; absent: 0
-        self.given_up: dict[int, bool] = {}  # by vpn: freed lazily, and not written since
+        super().__init__(world)
+        self.content: RangeMap[Tag | int] = RangeMap("oracle.content")  # by vpn; absent: 0
+        # By vpn: freed lazily, and not written since.
+        self.given_up: RangeMap[bool] = RangeMap("oracle.given_up")
         self.reads_checked = 0
         rt = world.rt
         rt.watch("page.store", self.on_store)
@@ -46,34 +49,36 @@ class GuestData:
             self._written(vpn, tag)
 
     def _written(self, vpn: int, tag: Tag | int) -> None:
-        self.content[vpn] = tag
-        self.given_up.pop(vpn, None)
+        if self.content.get(vpn) != tag:
+            self.content.set(vpn, vpn + 1, tag)
+        self._keep(vpn, vpn + 1)
+
+    def _keep(self, lo: int, hi: int) -> None:
+        if self.given_up.worth_asking and self.given_up.runs(lo, hi):
+            self.given_up.clear(lo, hi)
 
     def on_discard(self, mm: Mm, lo: int, hi: int) -> None:
         """Forget contents that the host dropped."""
         if mm is self.world.mm:
-            for vpn in self._known(lo, hi):
-                del self.content[vpn]
-                self.given_up.pop(vpn, None)
+            self._forget(lo, hi)
+            self._keep(lo, hi)
+
+    def _forget(self, lo: int, hi: int) -> None:
+        if self.content.runs(lo, hi):
+            self.content.clear(lo, hi)
 
     def on_lazyfree(self, mm: Mm, lo: int, hi: int) -> None:
         """MADV_FREE: the host may drop the contents as long as nobody writes."""
         if mm is self.world.mm:
-            for vpn in self._known(lo, hi):
-                self.given_up[vpn] = True
+            for a, b, _ in self.content.runs(lo, hi):
+                self.given_up.set(a, b, True)
 
     def on_drop(self, mm: Mm, lo: int, hi: int) -> None:
         """Reclaim dropped contents without writing them to swap."""
         if mm is self.world.mm:
-            for vpn in self._known(lo, hi):
-                if self.given_up.pop(vpn, False):
-                    del self.content[vpn]
-
-    def _known(self, lo: int, hi: int) -> list[int]:
-        """Return the pages of ``[lo, hi)`` that hold something."""
-        if hi - lo <= len(self.content):
-            return [vpn for vpn in range(lo, hi) if vpn in self.content]
-        return [vpn for vpn in self.content if lo <= vpn < hi]
+            for a, b, _ in self.given_up.runs(lo, hi):
+                self.content.clear(a, b)
+                self.given_up.clear(a, b)
 
     def on_access(
         self, guest: Any, access: int, gfn: int, entry: SlatEntry, tag: Tag | int
@@ -91,7 +96,7 @@ class GuestData:
                 self._written(vpn, tag)
             return
         self.reads_checked += 1
-        expected = self.content.get(vpn, 0)
+        expected = self.content.get(vpn) or 0
         if tag != expected:
             self.world.violated(
                 self.name,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mshv_async.oracle.atomic_failure import gfns_of
+from mshv_async.oracle.invariant import Invariant
 from mshv_async.oracle.observed import ALL_GFNS, Observed, covers, vpn_of
-from mshv_async.sim import RangeMap, current
+from mshv_async.sim import RangeMap, SharedDict, current
+from mshv_async.sim.accesses import READ
 
 if TYPE_CHECKING:
     from mshv_async.driver import MshvMemRegion
@@ -20,8 +21,7 @@ _WRITE = 1
 _RIGHT = (0x1, 0x2, 0xC)  # read, write, execute as map flags
 
 
-@dataclass(slots=True)
-class _Access:
+class _Access(NamedTuple):
     """An access under way. About the present handling: ``fired``, injected failures that had hit
     its thread before, and ``short``, whether an allocation failed.
     """  # noqa: D205
@@ -33,7 +33,7 @@ class _Access:
     short: bool = False
 
 
-class GuestKilled:
+class GuestKilled(Invariant):
     """Follows each access from its issue, and each handling from its intercept.
 
     Legal: the region's rights allow it; its own gfn has had an entry; the VMA of its own page
@@ -43,15 +43,16 @@ class GuestKilled:
     ioctl succeeds, so a finding on it waits for its end.
     """
 
-    name = "guest-killed"
+    __slots__ = ("accesses", "exiting", "had", "waiting")
+    invariant = "guest-killed"
     summary = "a legal guest access is retired or retried, never left to the VMM"
 
     def __init__(self, world: Observed) -> None:
-        self.world = world
-        self.accesses: dict[int, _Access] = {}
+        super().__init__(world)
+        self.accesses: SharedDict[int, _Access] = SharedDict("oracle.accesses", listed=False)
         self.had: RangeMap[bool] = RangeMap("oracle.had")
         self.exiting = False  # the VMM exits by itself, without a signal to the one who does
-        self.waiting: list[tuple[int, int, str]] = []  # vp, gfn, what: the map is under way
+        self.waiting: tuple[tuple[int, int, str], ...] = ()  # vp, gfn, what: the map is under way
         for lo, hi, _ in world.hv_partition.slat.runs(0, ALL_GFNS):
             self.had.set(lo, hi, True)
         rt = world.rt
@@ -69,7 +70,8 @@ class GuestKilled:
     def on_slat(self, partition: HvPartition, lo: int, hi: int) -> None:
         """Remember which guest pages have had an entry."""
         for a, b, _ in partition.slat.runs(lo, hi):
-            self.had.set(a, b, True)
+            if self.had.total(a, b) < b - a:
+                self.had.set(a, b, True)
 
     def on_issue(self, vp: VirtualProcessor, kind: int, gfn: int) -> None:
         """Judge an access that is tried for the first time."""
@@ -81,18 +83,24 @@ class GuestKilled:
         del kind, gfn, message
         access = self.accesses.get(vp.index)
         if access is not None:
-            access.fired, access.short = self._fired(vp.index), False
+            self.accesses[vp.index] = access._replace(fired=self._fired(vp.index), short=False)
 
     def on_access(self, guest: Any, kind: int, gfn: int, entry: Any, tag: Any) -> None:
         """Forget an access that retired."""
         del kind, gfn, entry, tag
-        self.accesses.pop(guest.vp.index, None)
+        self.accesses.pop(guest.vp.index)
 
     def on_vma(self, mm: Any) -> None:
         """Judge accesses under way again: a mapping went or lost rights."""
         del mm
-        for access in self.accesses.values():
-            access.legal = access.legal and self._permitted(access.kind, access.gfn)
+        for index, access in self._legal():
+            if not self._permitted(access.kind, access.gfn):
+                self.accesses[index] = access._replace(legal=False)
+
+    def _legal(self) -> list[tuple[int, _Access]]:
+        """Return the legal accesses under way, by processor."""
+        known = ((index, self.accesses.get(index)) for index in self.world.hv_partition.vps)
+        return [(index, access) for index, access in known if access is not None and access.legal]
 
     def on_ioctl(self, thread: Thread, name: str, *args: Any) -> None:
         """Follow what the VMM takes away from the guest, and what it gives.
@@ -105,19 +113,20 @@ class GuestKilled:
                 self.had.clear(gfn, end)
         if name != "unmap_user_memory":
             return
-        for access in self.accesses.values():
-            for region in self.world.owners(args[0].guest_pfn):
-                access.legal = access.legal and not covers(region, access.gfn)
+        going = self.world.owners(args[0].guest_pfn)
+        for index, access in self._legal():
+            if any(covers(region, access.gfn) for region in going):
+                self.accesses[index] = access._replace(legal=False)
 
     def on_unhandled(self, vp: VirtualProcessor, message: InterceptMessage) -> None:
         """Report that the kernel gave up on an access, if that was a legal one."""
-        access = self.accesses.pop(vp.index, None)
+        access = self.accesses.pop(vp.index)
         thread = self.world.vp_threads.get(vp.index)
         if access is None or not access.legal or not self._permitted(access.kind, access.gfn):
             return
         if access.short or self._fired(vp.index) != access.fired:
             return
-        if self._dying() or (thread is not None and thread.fatal_pending):
+        if self._dying() or (thread is not None and self.world.is_killed(thread)):
             return
         kind = ("read", "write", "execute")[access.kind]
         what = f"vp{vp.index}: a legal {kind} of gfn {access.gfn:#x} left the kernel unhandled"
@@ -125,11 +134,12 @@ class GuestKilled:
         if any(self._allows(r, access.kind, access.gfn) for r in self.world.created):
             self._report(vp.index, access.gfn, what, told)
         else:
-            self.waiting = [*self.waiting, (vp.index, access.gfn, f"{what}\n{told}")]
+            self.waiting = (*self.waiting, (vp.index, access.gfn, f"{what}\n{told}"))
 
     def on_exit(self, mm: Mm) -> None:
         """Note that a process begins to exit."""
-        self.exiting = self.exiting or mm is self.world.mm
+        if mm is self.world.mm and not self.exiting:
+            self.exiting = True
 
     def on_return(self, thread: Thread, name: str, ret: int, *args: Any) -> None:
         """Decide about accesses to a region that was being mapped."""
@@ -138,7 +148,8 @@ class GuestKilled:
             return
         lo, end = gfns_of(args[0])
         due = [access for access in self.waiting if lo <= access[1] < end]
-        self.waiting = [access for access in self.waiting if access not in due]
+        if due:
+            self.waiting = tuple(access for access in self.waiting if access not in due)
         for vp, gfn, story in due if ret == 0 else ():
             late = f"the map ioctl that had given it its entry has succeeded since ({name})"
             self._report(vp, gfn, *story.split("\n"), late)
@@ -158,16 +169,16 @@ class GuestKilled:
         mm = self.world.mm
         if self.exiting or mm.users.count == 0 or mm.flags.unstable:
             return True
-        return any(thread.fatal_pending for thread in mm.threads)
+        return any(self.world.is_killed(thread) for thread in mm.threads)
 
     def on_alloc_failed(self, host: Any, site: str) -> None:
         """Remember whose handling the host had no page for."""
         del host, site
         name = current().name
-        for index, access in self.accesses.items():
-            thread = self.world.vp_threads.get(index)
-            if thread is not None and thread.name == name:
-                access.short = True
+        for index, thread in self.world.vp_threads.items():
+            access = self.accesses.get(index) if thread.name == name else None
+            if access is not None:
+                self.accesses[index] = access._replace(short=True)
 
     def _unowned(self, lo: int, hi: int) -> list[tuple[int, int]]:
         """Return the parts of a range that no region holds that stays."""
@@ -181,7 +192,10 @@ class GuestKilled:
 
     def _fired(self, index: int) -> int:
         thread = self.world.vp_threads.get(index)
-        return 0 if thread is None else self.world.rt.injector.fired.get(thread.name, 0)
+        if thread is None:
+            return 0
+        self.world.rt.told(("injected", thread.name), READ)
+        return self.world.rt.injector.fired.get(thread.name, 0)
 
     def _permitted(self, kind: int, gfn: int) -> bool:
         return any(self._allows(region, kind, gfn) for region in self.world.owners(gfn))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mshv_async.oracle.access_not_absent import AccessNotAbsent
 from mshv_async.oracle.atomic_failure import AtomicFailure
@@ -11,6 +11,7 @@ from mshv_async.oracle.coherence import Coherence
 from mshv_async.oracle.deposit_accounting import DepositAccounting
 from mshv_async.oracle.guest_data import GuestData
 from mshv_async.oracle.guest_killed import GuestKilled
+from mshv_async.oracle.invariant import Invariant, LateInvariant
 from mshv_async.oracle.kick import Kick
 from mshv_async.oracle.large_page_shape import LargePageShape
 from mshv_async.oracle.nonblockable_refusal import NonblockableRefusal
@@ -23,11 +24,12 @@ from mshv_async.oracle.region_ownership import RegionOwnership
 from mshv_async.oracle.rights import Rights
 from mshv_async.oracle.stale_mapping import StaleMapping
 from mshv_async.oracle.teardown_clean import TeardownClean
+from mshv_async.sim.current import instrumented
 
 if TYPE_CHECKING:
     from mshv_async.oracle.observed import Observed
 
-INVARIANTS = (
+INVARIANTS: tuple[type[Invariant], ...] = (
     PinStability,  # first: a pinned page that is freed is stale too, but that says less
     StaleMapping,
     Coherence,
@@ -49,12 +51,17 @@ INVARIANTS = (
 )
 
 
-def attach(world: Observed) -> list[Any]:
+def attach(world: Observed) -> list[Invariant]:
     """Let the oracle watch a world that has just been set up; return the watchers."""
     world.begin()
-    return [*(invariant(world) for invariant in INVARIANTS), GuestKilled(world)]
+    attached = [*(invariant(world) for invariant in INVARIANTS), GuestKilled(world)]
+    if instrumented.get():
+        for invariant in attached:
+            if isinstance(invariant, LateInvariant):
+                invariant.listen()
+    return attached
 
 
 def invariant_list() -> list[tuple[str, str]]:
     """Return name and summary of each invariant."""
-    return [(invariant.name, invariant.summary) for invariant in INVARIANTS]
+    return [(invariant.invariant, invariant.summary) for invariant in INVARIANTS]

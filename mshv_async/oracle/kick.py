@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 from mshv_async.driver import MshvVp
 from mshv_async.hyperv import SchedulerType
+from mshv_async.oracle.invariant import Invariant
 from mshv_async.oracle.observed import Observed
+from mshv_async.sim import SharedDict
 
 if TYPE_CHECKING:
     from mshv_async.hyperv import SignalMessage, VirtualProcessor
 
 
-class Kick:
+class Kick(Invariant):
     """Compares what the hypervisor sent for a processor with what the driver counted.
 
     A processor that stopped sends nothing more until it was run again, so at most one signal is
@@ -20,12 +22,14 @@ class Kick:
     Destruction drains: when a processor's object is freed, both counts agree (root scheduler).
     """
 
-    name = "kick"
+    __slots__ = ("handled",)
+    invariant = "kick"
     summary = "one kick outstanding at most, none lost, counts equal after the drain"
 
     def __init__(self, world: Observed) -> None:
-        self.world = world
-        self.handled: dict[int, int] = {}  # by index: kicks that the handler was called for
+        super().__init__(world)
+        # By index: kicks that the handler was called for.
+        self.handled: SharedDict[int, int] = SharedDict("oracle.kicks", listed=False)
         rt = world.rt
         rt.watch("object.free", self.on_free)
         rt.watch("kick.sent", self.on_sent)
@@ -59,22 +63,21 @@ class Kick:
             return
         if not vp.vp_partition.pt_ref_count.count:
             return  # it is being destroyed, and nobody sleeps for the kick any more
-        self.handled[index] = self.handled.get(index, 0) + 1
-        if vp.vp_signaled_count < self.handled[index]:
+        kicks = (self.handled.get(index) or 0) + 1
+        self.handled[index] = kicks
+        if vp.vp_signaled_count < kicks:
             self._violated(
                 index,
                 (self._handler(),),
-                f"kick {self.handled[index]} of vp{index} is lost: the driver counts "
-                f"{vp.vp_signaled_count}",
+                f"kick {kicks} of vp{index} is lost: the driver counts {vp.vp_signaled_count}",
                 "the handler returned without having found the processor",
                 "whoever sleeps for it is not woken",
             )
-        elif vp.vp_signaled_count > self.handled[index]:
+        elif vp.vp_signaled_count > kicks:
             self._violated(
                 index,
                 (self._handler(),),
-                f"kick {self.handled[index]} of vp{index} is doubled: the driver counts "
-                f"{vp.vp_signaled_count}",
+                f"kick {kicks} of vp{index} is doubled: the driver counts {vp.vp_signaled_count}",
                 "teardown will wait for a count that the hypervisor's never equals",
             )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mshv_async.hyperv import LARGE_PAGES, MAP_LARGE_PAGE, MAP_NO_ACCESS, UNMAP_LARGE_PAGE, HvCall
+from mshv_async.oracle.invariant import Invariant
 from mshv_async.oracle.observed import Observed, gfn_of, is_mmio, vpn_of
 from mshv_async.sim import current, name_of
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from mshv_async.hyperv import HvPartition
 
 
-class LargePageShape:
+class LargePageShape(Invariant):
     """Judged when the operation is issued, whatever the hypervisor then says.
 
     LARGE needs a gfn and, unless the operation takes access away, a host page at a 2 MiB boundary,
@@ -21,11 +22,12 @@ class LargePageShape:
     the ones that belong there: those that the driver recorded, or that the VMM's entries name.
     """
 
-    name = "large-page-shape"
+    __slots__ = ()
+    invariant = "large-page-shape"
     summary = "LARGE is asked for only if gfn, host page and count are aligned and all pages right"
 
     def __init__(self, world: Observed) -> None:
-        self.world = world
+        super().__init__(world)
         world.rt.watch("slat.op", self.on_operation)
 
     def on_operation(

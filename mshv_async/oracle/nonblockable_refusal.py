@@ -4,30 +4,34 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mshv_async.oracle.invariant import LateInvariant
 from mshv_async.oracle.observed import PAGE_SHIFT, Observed
-from mshv_async.sim import current
+from mshv_async.sim import SharedDict, current
 from mshv_async.sim.spans import span
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from mshv_async.host import Mm, MmuNotifierRange
     from mshv_async.sim import Thread
 
 
-class NonblockableRefusal:
+class NonblockableRefusal(LateInvariant):
     """Follows each refused attempt until its thread opens its next bracket.
 
     The notifier core ends the bracket itself. The one who asked may then change no page of the
     range, and may not end the bracket a second time: that would let readers of others in.
     """
 
-    name = "nonblockable-refusal"
+    __slots__ = ("closing", "refused")
+    invariant = "nonblockable-refusal"
     summary = "after -EAGAIN no page of the range is freed by that attempt, no bracket ended"
 
     def __init__(self, world: Observed) -> None:
-        self.world = world
-        self.refused: dict[str, MmuNotifierRange] = {}  # by thread
-        self.closing: dict[str, MmuNotifierRange] = {}  # the core is about to end it
-        self.watching = False
+        super().__init__(world)
+        # By thread: the range; and while the core is about to end it.
+        self.refused: SharedDict[str, MmuNotifierRange] = SharedDict("oracle.refused", listed=False)
+        self.closing: SharedDict[str, MmuNotifierRange] = SharedDict("oracle.closing", listed=False)
         world.rt.watch("bracket.start", self.on_start)
 
     def on_start(self, range: MmuNotifierRange, ret: int) -> None:
@@ -35,37 +39,35 @@ class NonblockableRefusal:
         if not ret:
             return
         self.closing[current().name] = range
-        if not self.watching:
-            self.watching = True
-            rt = self.world.rt
-            rt.watch("bracket.begin", self.on_begin)
-            rt.watch("bracket.end", self.on_end)
-            rt.watch("pte.discard", self.on_discard)
-            rt.watch("thread.exit", self.on_exit)
+        self.begin_watching()
+
+    def late_watchers(self) -> Iterable[tuple[str, Callable[..., None]]]:
+        """Watch the rest after the first refusal."""
+        yield "bracket.begin", self.on_begin
+        yield "bracket.end", self.on_end
+        yield "pte.discard", self.on_discard
+        yield "thread.exit", self.on_exit
 
     def on_end(self, range: MmuNotifierRange) -> None:
         """See to it that a refused bracket is ended by the core only."""
         name = current().name
-        if self.closing and self.closing.get(name) is range:
-            del self.closing[name]
+        if self.closing.get(name) is range:
+            self.closing.pop(name)
             self.refused[name] = range
-        elif self.refused and self.refused.get(name) is range:
+        elif self.refused.get(name) is range:
             self._violated(range, f"{name} ended the bracket, which the core had ended already")
 
     def on_begin(self, range: MmuNotifierRange) -> None:
         """Let a thread go on to its next range."""
         del range
-        if self.refused:
-            self.refused.pop(current().name, None)
+        self.refused.pop(current().name)
 
     def on_exit(self, thread: Thread) -> None:
         """Forget a thread that is gone."""
-        self.refused.pop(thread.name, None)
+        self.refused.pop(thread.name)
 
     def on_discard(self, mm: Mm, lo: int, hi: int) -> None:
         """See to it that the range keeps its pages."""
-        if not self.refused:
-            return
         name = current().name
         refused = self.refused.get(name)
         if refused is None or refused.mm is not mm:

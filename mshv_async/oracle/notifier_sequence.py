@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from mshv_async.oracle.invariant import Invariant
 from mshv_async.oracle.observed import Observed
 from mshv_async.sim import Seq, current_or_none, name_of
 
@@ -13,17 +14,18 @@ if TYPE_CHECKING:
 _START = 2
 
 
-class NotifierSequence:
+class NotifierSequence(Invariant):
     """mm.seq starts at 2, grows, and is odd exactly while a collision is not yet over; a
     subscription's is odd and changes only in its callback, under its driver's lock.
     """  # noqa: D205
 
-    name = "notifier-sequence"
+    __slots__ = ("collided", "last", "open", "subscribed")
+    invariant = "notifier-sequence"
     summary = "mm.seq is odd exactly while a colliding bracket is open; sub.seq only by set_seq"
 
     def __init__(self, world: Observed) -> None:
-        self.world = world
-        self.open: list[MmuNotifierRange] = []
+        super().__init__(world)
+        self.open: tuple[MmuNotifierRange, ...] = ()
         self.collided = False
         self.last: Seq | None = None
         self.subscribed: tuple[Any, ...] = ()
@@ -43,12 +45,12 @@ class NotifierSequence:
         """Note that a bracket opens; it collides if a subscription overlaps it."""
         if range.mm is not self.world.mm:
             return
-        self.open = [*self.open, range]
+        self.open = (*self.open, range)
         subscriptions = self.world.mm.subscriptions
-        if subscriptions is not None:
-            self.collided = self.collided or any(
-                mni.first < range.end and range.start <= mni.last for mni in subscriptions.itree
-            )
+        if subscriptions is not None and not self.collided:
+            tree = subscriptions.itree
+            if any(mni.first < range.end and range.start <= mni.last for mni in tree):
+                self.collided = True
         self.world.rt.judge_later(self.judge)
 
     def on_start(self, range: MmuNotifierRange, ret: int) -> None:
@@ -60,8 +62,8 @@ class NotifierSequence:
         """Note that a bracket closes; the last one ends the collision."""
         if range.mm is not self.world.mm:
             return
-        self.open = [r for r in self.open if r is not range]
-        if not self.open:
+        self.open = tuple(r for r in self.open if r is not range)
+        if not self.open and self.collided:
             self.collided = False
         self.world.rt.judge_later(self.judge)
 
@@ -101,7 +103,8 @@ class NotifierSequence:
         subscriptions = self.world.mm.subscriptions
         if subscriptions is None:
             return
-        self.subscribed = subscriptions.itree
+        if self.subscribed is not subscriptions.itree:
+            self.subscribed = subscriptions.itree
         if subscriptions.invalidate_seq.odd != self.collided:
             state = "odd" if subscriptions.invalidate_seq.odd else "even"
             self._violated(f"mm.seq is {state}, {len(self.open)} brackets are open")

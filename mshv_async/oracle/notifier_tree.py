@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from mshv_async.oracle.invariant import Invariant
 from mshv_async.oracle.observed import Observed
 from mshv_async.sim import Seq, name_of
 
@@ -11,17 +12,18 @@ if TYPE_CHECKING:
     from mshv_async.host import MmuNotifierRange
 
 
-class NotifierTree:
+class NotifierTree(Invariant):
     """Compares the members of the tree between two looks at the same odd sequence."""
 
-    name = "notifier-tree"
+    __slots__ = ("members", "removed", "seq")
+    invariant = "notifier-tree"
     summary = "the tree does not change while mm.seq is odd; no callback after remove returned"
 
     def __init__(self, world: Observed) -> None:
-        self.world = world
+        super().__init__(world)
         self.seq: Seq | None = None
         self.members: tuple[Any, ...] = ()
-        self.removed: list[Any] = []
+        self.removed: tuple[Any, ...] = ()
         rt = world.rt
         for fact in ("seq.change", "mni.insert", "mni.remove", "bracket.begin", "bracket.end"):
             rt.watch(fact, self.on_change)
@@ -29,7 +31,7 @@ class NotifierTree:
         rt.watch("mni.insert", self.on_insert)
         rt.watch("callback.enter", self.on_callback)
         rt.watch("object.free", self.on_free)
-        self.on_change()
+        self.judge()
 
     def on_change(self, *_: Any) -> None:
         """Look at the tree again when the step ends."""
@@ -46,21 +48,27 @@ class NotifierTree:
         )
         if seq.odd and seq == self.seq and not same:
             self.world.violated(self.name, (f"the tree changed while mm.seq stayed odd ({seq.n})",))
-        self.seq, self.members = seq, members
+        if seq != self.seq:
+            self.seq = seq
+        if not same:
+            self.members = members
 
     def on_remove(self, mni: Any) -> None:
         """Remember who is gone."""
-        self.removed = [*self.removed, mni]
+        self.removed = (*self.removed, mni)
 
     def on_insert(self, mni: Any) -> None:
         """Let it come back."""
-        self.removed = [m for m in self.removed if m is not mni]
+        if any(m is mni for m in self.removed):
+            self.removed = tuple(m for m in self.removed if m is not mni)
 
     def on_free(self, obj: Any) -> None:
         """Leave what is freed to others: its use is worse than a late callback."""
-        if self.removed:
-            kept = [m for m in self.removed if m is not obj]
-            self.removed = [m for m in kept if getattr(m, "region", None) is not obj]
+        kept = tuple(
+            m for m in self.removed if m is not obj and getattr(m, "region", None) is not obj
+        )
+        if len(kept) < len(self.removed):
+            self.removed = kept
 
     def on_callback(self, mni: Any, range: MmuNotifierRange) -> None:
         """No callback may come for a subscription whose removal returned."""

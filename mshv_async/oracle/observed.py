@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mshv_async.driver import MshvMemRegion, MshvVp, RegionType
 from mshv_async.hyperv import PartitionState
-from mshv_async.sim import current_or_none
+from mshv_async.sim import Shared, SharedDict, current_or_none
+from mshv_async.sim.accesses import READ
 from mshv_async.sim.faults import Finding
 from mshv_async.sim.verdicts import innermost, title
 
@@ -25,8 +25,7 @@ ALL_GFNS = 1 << 52
 ALL_PFNS = 1 << 52
 
 
-@dataclass(eq=False)
-class Observed:
+class Observed(Shared):
     """A world as the oracle sees it.
 
     ``alive``: region objects from their allocation until they are freed, so none of these lists
@@ -36,23 +35,47 @@ class Observed:
     those that nobody can find yet.
     """
 
-    rt: Runtime
-    host: HostMemory
-    mm: Mm
-    hv_partition: HvPartition
-    partition: MshvPartition
-    vp_threads: dict[int, Thread] = field(default_factory=dict)
-    alive: list[MshvMemRegion] = field(default_factory=list)
-    created: list[MshvMemRegion] = field(default_factory=list)
-    gone: list[MshvMemRegion] = field(default_factory=list)
-    unmapping: dict[str, int] = field(default_factory=dict)
-    vps: list[MshvVp] = field(default_factory=list)
+    __slots__ = (
+        "alive",
+        "created",
+        "gone",
+        "host",
+        "hv_partition",
+        "mm",
+        "partition",
+        "rt",
+        "unmapping",
+        "vp_threads",
+        "vps",
+    )
+    _const = ("host", "hv_partition", "mm", "partition", "rt", "unmapping", "vp_threads")
+
+    def __init__(
+        self,
+        rt: Runtime,
+        host: HostMemory,
+        mm: Mm,
+        hv_partition: HvPartition,
+        partition: MshvPartition,
+        vp_threads: dict[int, Thread] | None = None,
+    ) -> None:
+        super().__init__("observed")
+        self.rt = rt
+        self.host = host
+        self.mm = mm
+        self.hv_partition = hv_partition
+        self.partition = partition
+        self.vp_threads = {} if vp_threads is None else vp_threads
+        self.alive: tuple[MshvMemRegion, ...] = ()
+        self.created: tuple[MshvMemRegion, ...] = ()
+        self.gone: tuple[MshvMemRegion, ...] = ()
+        self.unmapping: SharedDict[str, int] = SharedDict("oracle.unmapping")
+        self.vps: tuple[MshvVp, ...] = ()
 
     def begin(self) -> None:
         """Take stock after set-up, and follow the regions from then on."""
-        self.alive = self.partition.pt_mem_regions.regions()
-        self.created = list(self.alive)
-        self.vps = self.partition.pt_vp_array.values()
+        self.alive = self.created = tuple(self.partition.pt_mem_regions.regions())
+        self.vps = tuple(self.partition.pt_vp_array.values())
         self.rt.watch("object.alloc", self._allocated)
         self.rt.watch("object.free", self._freed)
         self.rt.watch("ioctl.begin", self._ioctl_begins)
@@ -60,17 +83,20 @@ class Observed:
 
     def _allocated(self, obj: Any) -> None:
         if isinstance(obj, MshvMemRegion):
-            self.alive = [*self.alive, obj]
+            self.alive = (*self.alive, obj)
         elif isinstance(obj, MshvVp) and obj.vp_partition is self.partition:
-            self.vps = [*self.vps, obj]
+            self.vps = (*self.vps, obj)
 
     def _freed(self, obj: Any) -> None:
         if isinstance(obj, MshvVp):
-            self.vps = [vp for vp in self.vps if vp is not obj]
-            return
-        self.alive = [r for r in self.alive if r is not obj]
-        self.created = [r for r in self.created if r is not obj]
-        self.gone = [r for r in self.gone if r is not obj]
+            if obj in self.vps:
+                self.vps = tuple(vp for vp in self.vps if vp is not obj)
+        elif isinstance(obj, MshvMemRegion):
+            self.alive = tuple(r for r in self.alive if r is not obj)
+            if obj in self.created:
+                self.created = tuple(r for r in self.created if r is not obj)
+            if obj in self.gone:
+                self.gone = tuple(r for r in self.gone if r is not obj)
 
     def _ioctl_begins(self, thread: Thread, name: str, *args: Any) -> None:
         if name == "unmap_user_memory":
@@ -80,7 +106,7 @@ class Observed:
         # Returns come in the order of the partition mutex: it is released in the same step.
         if name == "map_user_memory" and ret == 0:
             gfn, pages = args[0].guest_pfn, args[0].size >> PAGE_SHIFT
-            self.created = [
+            self.created = (
                 *self.created,
                 *(
                     r
@@ -90,22 +116,23 @@ class Observed:
                     and r not in self.created
                     and r not in self.gone
                 ),
-            ]
+            )
         elif name == "unmap_user_memory":
-            gfn = self.unmapping.pop(thread.name)
+            gfn = self.unmapping[thread.name]
+            self.unmapping.pop(thread.name)
             if ret == 0:
-                self.gone = [*self.gone, *(r for r in self.created if covers(r, gfn))]
-                self.created = [r for r in self.created if not covers(r, gfn)]
+                self.gone = (*self.gone, *(r for r in self.created if covers(r, gfn)))
+                self.created = tuple(r for r in self.created if not covers(r, gfn))
 
     @property
-    def mapped(self) -> list[MshvMemRegion]:
+    def mapped(self) -> Sequence[MshvMemRegion]:
         """The regions whose map ioctl has returned and whose unmap ioctl has not begun.
 
         FINALIZE drops the whole table: from then on there are none.
         """
         if self.hv_partition.state is not PartitionState.ACTIVE:
-            return []
-        if not self.gone and not self.unmapping:
+            return ()
+        if not self.gone and not len(self.unmapping):
             return self.created
         return [r for r in self.created if not self.is_leaving(r)]
 
@@ -121,6 +148,11 @@ class Observed:
     def movable(self) -> Iterable[MshvMemRegion]:
         """Return the live regions whose notifier is in the tree."""
         return (region for region in self.alive if in_tree(region))
+
+    def is_killed(self, thread: Thread) -> bool:
+        """Say whether a thread has got a fatal signal."""
+        self.rt.told(("thread", thread.name), READ)
+        return thread.fatal_pending
 
     # -- findings --------------------------------------------------------------------------
 

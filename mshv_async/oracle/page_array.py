@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from mshv_async.oracle.invariant import Invariant
 from mshv_async.oracle.observed import Observed
 from mshv_async.sim import name_of
 
@@ -11,14 +12,15 @@ if TYPE_CHECKING:
     from mshv_async.driver import MshvMemRegion
 
 
-class PageArray:
+class PageArray(Invariant):
     """Judged whenever a region's mutex is released, between map's return and unmap's start."""
 
-    name = "page-array"
+    __slots__ = ()
+    invariant = "page-array"
     summary = "each page that the driver recorded is the accessible one in the SLAT"
 
     def __init__(self, world: Observed) -> None:
-        self.world = world
+        super().__init__(world)
         world.rt.watch("lock.release", self.on_release)
 
     def on_release(self, lock: Any) -> None:

@@ -6,17 +6,23 @@ from typing import TYPE_CHECKING, Any
 
 from mshv_async.driver import MshvMemRegion
 from mshv_async.host import PteState
+from mshv_async.oracle.invariant import LateInvariant
 from mshv_async.oracle.observed import ALL_PFNS, Observed, is_mmio, is_movable
-from mshv_async.sim import RangeMap, name_of
+from mshv_async.sim import RangeMap, SharedDict, name_of
 from mshv_async.sim.spans import span
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from mshv_async.host import HostMemory, Mm, Pte
     from mshv_async.hyperv import HvPartition
     from mshv_async.sim import Thread
 
+Shown = tuple["Mm", int, int, int]
+"""Address space, first and end vpn, and the first pfn that its entries showed."""
 
-class PinStability:
+
+class PinStability(LateInvariant):
     """Counts pins by frame, and remembers which entry of which mm showed a frame when it was pinned.
 
     Until the last unpin the frame is not freed, and the entry that shows it may lose it to munmap
@@ -24,17 +30,18 @@ class PinStability:
     pinned frames only. When no pinned region lives and no ioctl is under way, no pin is left.
     """  # noqa: E501
 
-    name = "pin-stability"
+    __slots__ = ("busy", "changed", "discarded", "pins", "shown")
+    _not_state = (*LateInvariant._not_state, "changed", "discarded")  # empty between two steps
+    invariant = "pin-stability"
     summary = "a pinned page keeps its frame, is not freed, and is unpinned exactly once"
 
     def __init__(self, world: Observed) -> None:
-        self.world = world
+        super().__init__(world)
         self.pins: RangeMap[int] = RangeMap("oracle.pins")  # pfn to number of pins
-        self.shown: list[tuple[Mm, int, int, int]] = []  # mm, first and end vpn, first pfn
+        self.shown: tuple[Shown, ...] = ()
         self.discarded: list[tuple[Mm, int, int]] = []  # in this step
         self.changed: list[tuple[Mm, int, int]] = []  # in this step
-        self.busy: tuple[str, ...] = ()  # threads in a map or unmap ioctl
-        self.watching = False
+        self.busy: SharedDict[str, bool] = SharedDict("oracle.busy", listed=False)
         rt = world.rt
         rt.watch("frame.pin", self.on_pin)
         rt.watch("frame.free", self.on_free)
@@ -43,26 +50,22 @@ class PinStability:
             if frame.pins:
                 self.pins.set(lo, hi, frame.pins)
                 self._show(world.host, lo, hi)
-                self._begin()
+                self.begin_watching()
 
-    def _begin(self) -> None:
-        """Watch the rest, now that there are pins or an ioctl that may make a region."""
-        if self.watching:
-            return
-        self.watching = True
-        rt = self.world.rt
-        rt.watch("frame.unpin", self.on_unpin)
-        rt.watch("pte.change", self.on_pte)
-        rt.watch("pte.discard", self.on_discard)
-        rt.watch("slat.change", self.on_slat)
-        rt.watch("object.free", self.on_object)
-        rt.watch("ioctl.return", self.on_return)
+    def late_watchers(self) -> Iterable[tuple[str, Callable[..., None]]]:
+        """Watch the rest once there are pins, or an ioctl that may make a region."""
+        yield "frame.unpin", self.on_unpin
+        yield "pte.change", self.on_pte
+        yield "pte.discard", self.on_discard
+        yield "slat.change", self.on_slat
+        yield "object.free", self.on_object
+        yield "ioctl.return", self.on_return
 
     # -- pins ------------------------------------------------------------------------------
 
     def on_pin(self, host: HostMemory, pfn: int, n: int) -> None:
         """Count pins, and note where the frames are mapped."""
-        self._begin()
+        self.begin_watching()
         for lo, hi, pins in self.pins.pieces(pfn, pfn + n):
             self.pins.set(lo, hi, (pins or 0) + 1)
         self._show(host, pfn, pfn + n)
@@ -71,7 +74,7 @@ class PinStability:
         for a, b, mapping in host.rmap.runs(lo, hi):
             known = (mapping.mm, mapping.vpn, mapping.vpn + b - a, a)
             if known not in self.shown:
-                self.shown = [*self.shown, known]
+                self.shown = (*self.shown, known)
 
     def on_unpin(self, host: HostMemory, pfn: int, n: int) -> None:
         """Uncount them; a frame without a pin cannot be unpinned."""
@@ -106,16 +109,21 @@ class PinStability:
         return [r for r in self.world.alive if not is_movable(r) and not is_mmio(r)]
 
     def _forget(self, lo: int, hi: int) -> None:
-        self.shown = [
+        self._show_only(
             part
             for mm, a, b, pfn in self.shown
             for part in _without(mm, a, b, pfn, lo - pfn + a, hi - pfn + a)
-        ]
+        )
+
+    def _show_only(self, parts: Iterable[Shown]) -> None:
+        shown = tuple(parts)
+        if shown != self.shown:
+            self.shown = shown
 
     def on_free(self, host: HostMemory, pfn_lo: int, pfn_hi: int) -> None:
         """See to it that no frame is freed while it is pinned."""
         del host
-        for lo, hi, pins in self.pins.runs(pfn_lo, pfn_hi) if self.pins else ():
+        for lo, hi, pins in self.pins.runs(pfn_lo, pfn_hi):
             self._violated(
                 f"pages {span(lo, hi)} are freed with {pins} pins on each",
                 "the guest or a device still uses them",
@@ -127,6 +135,7 @@ class PinStability:
         """Note that contents were given up on purpose, which a pin does not forbid."""
         if self.shown:
             self.discarded = [*self.discarded, (mm, lo, hi)]
+            self.world.rt.judge_later(self.judge)
 
     def on_pte(self, mm: Mm, lo: int, hi: int) -> None:
         """Have a change of entries judged when the step ends: a discard is told after it."""
@@ -139,13 +148,13 @@ class PinStability:
         changed, discarded = self.changed, self.discarded
         self.changed, self.discarded = [], []
         for mm, lo, hi in discarded:
-            self.shown = [
+            self._show_only(
                 part
                 for known, a, b, pfn in self.shown
                 for part in (
                     _without(known, a, b, pfn, lo, hi) if known is mm else [(known, a, b, pfn)]
                 )
-            ]
+            )
         for mm, lo, hi in changed:
             for known, a, b, pfn in self.shown:
                 if known is mm and lo < b and a < hi:
@@ -187,13 +196,13 @@ class PinStability:
     def on_begin(self, thread: Thread, name: str, *args: Any) -> None:
         """Let an ioctl hold pins of its own while it is under way."""
         del name, args
-        self._begin()
-        self.busy = (*self.busy, thread.name)
+        self.begin_watching()
+        self.busy[thread.name] = True
 
     def on_return(self, thread: Thread, name: str, *args: Any) -> None:
         """Look for pins that an ioctl left behind."""
         del name, args
-        self.busy = tuple(t for t in self.busy if t != thread.name)
+        self.busy.pop(thread.name)
         self._leftovers()
 
     def on_object(self, obj: Any) -> None:
@@ -202,13 +211,17 @@ class PinStability:
             self._leftovers()
 
     def _leftovers(self) -> None:
-        if not self.pins or self.busy or self._pinned_regions():
+        if not self.pins or self._is_busy() or self._pinned_regions():
             return
         lo, hi, pins = self.pins.runs(0, ALL_PFNS)[0]
         self._violated(
             f"pages {span(lo, hi)} stay pinned ({pins} each)",
             "no region that could unpin them is left",
         )
+
+    def _is_busy(self) -> bool:
+        """Say whether some thread is in an ioctl."""
+        return any(self.busy.get(thread.name) for thread in self.world.rt.all_threads)
 
     def _violated(self, *story: str) -> None:
         self.world.violated(self.name, story)
@@ -219,9 +232,7 @@ def _keeps_frame(pte: Pte) -> bool:
     return pte.owns_frame or pte.state is PteState.MIGRATION
 
 
-def _without(
-    mm: Mm, lo: int, hi: int, pfn: int, cut_lo: int, cut_hi: int
-) -> list[tuple[Mm, int, int, int]]:
+def _without(mm: Mm, lo: int, hi: int, pfn: int, cut_lo: int, cut_hi: int) -> list[Shown]:
     """Return what is left of entries ``[lo, hi)``, which show frames from ``pfn`` on."""
     if cut_hi <= lo or hi <= cut_lo:
         return [(mm, lo, hi, pfn)]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from mshv_async.oracle.invariant import Invariant
 from mshv_async.oracle.observed import Observed
-from mshv_async.sim import current, name_of
+from mshv_async.sim import SharedDict, current, name_of
 from mshv_async.sim.verdicts import kind_of
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 _MAY_RECLAIM = "kernel"
 
 
-class ReclaimUnderLock:
+class ReclaimUnderLock(Invariant):
     """Judged when a sleeping allocation enters the allocator.
 
     Reclaim calls back for the pages that it takes, and the callback wants its lock: with the
@@ -23,13 +24,15 @@ class ReclaimUnderLock:
     here the pages that were picked were others.
     """
 
-    name = "reclaim-under-lock"
+    __slots__ = ("classes", "inside")
+    invariant = "reclaim-under-lock"
     summary = "no allocation that may reclaim is made under a lock that a callback takes"
 
     def __init__(self, world: Observed) -> None:
-        self.world = world
+        super().__init__(world)
         self.classes: tuple[str, ...] = ("region.mutex",)
-        self.inside: dict[str, tuple[Any, ...]] = {}  # by thread: locks held when a callback began
+        # By thread: locks held when a callback began.
+        self.inside: SharedDict[str, tuple[Any, ...]] = SharedDict("oracle.inside", listed=False)
         rt = world.rt
         rt.watch("page.alloc", self.on_alloc)
         rt.watch("callback.enter", self.on_enter)
@@ -45,11 +48,11 @@ class ReclaimUnderLock:
     def on_return(self, mni: Any, range: Any, ok: bool) -> None:
         """Learn nothing more from this callback."""
         del mni, range, ok
-        self.inside.pop(current().name, None)
+        self.inside.pop(current().name)
 
     def on_release(self, lock: Any) -> None:
         """Learn the class of a lock that a callback took."""
-        if not self.inside or lock.cls in self.classes:
+        if not self.inside.worth_asking or lock.cls in self.classes:
             return
         brought = self.inside.get(current().name)
         if brought is not None and not any(held is lock for held in brought):

@@ -5,19 +5,21 @@ from __future__ import annotations
 from itertools import combinations
 from typing import Any
 
+from mshv_async.oracle.invariant import Invariant
 from mshv_async.oracle.observed import Observed
 from mshv_async.sim import name_of
 from mshv_async.sim.spans import span
 
 
-class RegionOwnership:
+class RegionOwnership(Invariant):
     """Judged when a map ioctl returns; a region lives until its destroy returns."""
 
-    name = "region-ownership"
+    __slots__ = ()
+    invariant = "region-ownership"
     summary = "the guest pages of live regions are disjoint"
 
     def __init__(self, world: Observed) -> None:
-        self.world = world
+        super().__init__(world)
         world.rt.watch("ioctl.return", self.on_return)
 
     def on_return(self, thread: Any, name: str, ret: int, *args: Any) -> None:

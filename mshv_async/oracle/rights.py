@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mshv_async.oracle.invariant import Invariant
 from mshv_async.oracle.observed import Observed
 from mshv_async.sim import name_of
 from mshv_async.sim.spans import span
@@ -14,14 +15,15 @@ if TYPE_CHECKING:
 _RIGHTS = 0xF
 
 
-class Rights:
+class Rights(Invariant):
     """Judged at each change of the table. The VMA's rights are the business of coherence."""
 
-    name = "rights"
+    __slots__ = ()
+    invariant = "rights"
     summary = "the rights of a SLAT entry are within those of its region"
 
     def __init__(self, world: Observed) -> None:
-        self.world = world
+        super().__init__(world)
         world.rt.watch("slat.change", self.on_slat)
 
     def on_slat(self, partition: HvPartition, lo: int, hi: int) -> None:

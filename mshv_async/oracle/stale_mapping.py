@@ -4,29 +4,43 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mshv_async.oracle.observed import ALL_GFNS, PAGE_SHIFT, Observed, gfns_behind
-from mshv_async.sim import Place, name_of
+from mshv_async.oracle.invariant import Invariant
+from mshv_async.oracle.observed import (
+    ALL_GFNS,
+    PAGE_SHIFT,
+    Observed,
+    covers,
+    gfn_of,
+    gfns_behind,
+    vpn_of,
+)
+from mshv_async.sim import Place, RangeMap, name_of
 from mshv_async.sim.spans import span
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from mshv_async.driver import MshvMemRegion
     from mshv_async.host import HostMemory, MmuNotifierRange
     from mshv_async.hyperv import HvPartition, SlatEntry
 
 
-class StaleMapping:
+class StaleMapping(Invariant):
     """Judges at each freeing of a page, and for ranges under invalidation.
 
     From the moment the last callback of a *start* returned true until *end*, nothing of the range
     may be accessible; whenever a page is freed, no accessible entry may name it.
     """
 
-    name = "stale-mapping"
+    __slots__ = ("closed", "failure", "refused")
+    invariant = "stale-mapping"
     summary = "no accessible SLAT entry names a page that the host freed or is taking back"
 
     def __init__(self, world: Observed) -> None:
-        self.world = world
-        self.closed: list[MmuNotifierRange] = []  # ranges that must be inaccessible now
-        self.refused: list[MmuNotifierRange] = []
+        super().__init__(world)
+        # By vpn of the VMM: the brackets because of which it must be inaccessible now.
+        self.closed: RangeMap[tuple[MmuNotifierRange, ...]] = RangeMap("oracle.closed")
+        self.refused: tuple[MmuNotifierRange, ...] = ()
         self.failure: Place | None = None
         rt = world.rt
         rt.watch("frame.free", self.on_free)
@@ -40,7 +54,7 @@ class StaleMapping:
     def on_callback(self, mni: Any, range: MmuNotifierRange, ok: bool) -> None:
         """Remember which brackets a subscriber could not serve."""
         if not ok:
-            self.refused = [*self.refused, range]
+            self.refused = (*self.refused, range)
             here = self.world.rt.place()
             # Which step it was is no part of the state: what can still happen is the same.
             self.failure = Place(here.thread, 0, (mni.ops.__name__, *here.functions))
@@ -50,42 +64,61 @@ class StaleMapping:
         if range.mm is not self.world.mm:
             return
         if ret == 0 and not any(r is range for r in self.refused):
-            self.closed = [*self.closed, range]
-            self._judge_range(range, None)
+            for lo, hi, brackets in self.closed.pieces(*_vpns(range)):
+                self.closed.set(lo, hi, (*(brackets or ()), range))
+            self._judge_range(range)
 
     def on_end(self, range: MmuNotifierRange) -> None:
         """Let the range be mapped again."""
-        self.closed = [r for r in self.closed if r is not range]
-        self.refused = [r for r in self.refused if r is not range]
+        if range.mm is self.world.mm:
+            for lo, hi, brackets in self.closed.runs(*_vpns(range)):
+                left = tuple(r for r in brackets if r is not range)
+                if not left:
+                    self.closed.clear(lo, hi)
+                elif len(left) < len(brackets):
+                    self.closed.set(lo, hi, left)
+        if any(r is range for r in self.refused):
+            self.refused = tuple(r for r in self.refused if r is not range)
 
     def on_slat(self, partition: HvPartition, lo: int, hi: int) -> None:
         """See to it that no range under invalidation is opened again."""
         del partition
-        for closed in self.closed:
-            self._judge_range(closed, (lo, hi))
-
-    def _judge_range(self, range: MmuNotifierRange, changed: tuple[int, int] | None) -> None:
-        for region in self.world.movable():
-            if region.mni.mm is not range.mm:
+        if not self.closed.worth_asking:
+            return
+        for region in self._regions():
+            first, end = max(lo, region.start_gfn), min(hi, region.start_gfn + region.nr_pages)
+            if first >= end:
                 continue
-            lo, hi = gfns_behind(region, range.start >> PAGE_SHIFT, range.end >> PAGE_SHIFT)
-            if changed is not None:
-                lo, hi = max(lo, changed[0]), min(hi, changed[1])
-            if lo >= hi:
-                continue
-            for a, _, entry in self.world.hv_partition.slat.runs(lo, hi):
-                if entry.rights:
-                    self.world.violated(
-                        self.name,
-                        (
-                            f"gfn {a:#x} is accessible (pfn {entry.pfn:#x})",
-                            "although the host invalidated"
-                            f" vpn {span(range.start >> 12, range.end >> 12)}",
-                            "and every callback said that it is clean",
-                        ),
-                        objects=(name_of(region),),
-                    )
+            vpn = vpn_of(region, first)
+            for a, b, brackets in self.closed.runs(vpn, vpn + end - first):
+                if self._opened(region, gfn_of(region, a), gfn_of(region, b), brackets[0]):
                     return
+
+    def _regions(self) -> Iterable[MshvMemRegion]:
+        """Return the movable regions that show the VMM's memory."""
+        return (r for r in self.world.movable() if r.mni.mm is self.world.mm)
+
+    def _judge_range(self, range: MmuNotifierRange) -> None:
+        for region in self._regions():
+            lo, hi = gfns_behind(region, *_vpns(range))
+            if lo < hi and self._opened(region, lo, hi, range):
+                return
+
+    def _opened(self, region: MshvMemRegion, lo: int, hi: int, range: MmuNotifierRange) -> bool:
+        """Say so if something of ``[lo, hi)`` can be accessed."""
+        for a, _, entry in self.world.hv_partition.slat.runs(lo, hi):
+            if entry.rights:
+                self.world.violated(
+                    self.name,
+                    (
+                        f"gfn {a:#x} is accessible (pfn {entry.pfn:#x})",
+                        f"although the host invalidated vpn {span(*_vpns(range))}",
+                        "and every callback said that it is clean",
+                    ),
+                    objects=(name_of(region),),
+                )
+                return True
+        return False
 
     def on_access(self, guest: Any, kind: int, gfn: int, entry: SlatEntry, tag: Any) -> None:
         """Judge an access that may go by an old translation, which no table shows any more."""
@@ -94,7 +127,7 @@ class StaleMapping:
             return
         if not self.world.host.state(entry.pfn).refs:
             why = f"page {entry.pfn:#x}, which the host freed"
-        elif any(self._closes(closed, gfn) for closed in self.closed):
+        elif self._is_closed(gfn):
             why = f"page {entry.pfn:#x}, which the host is taking back"
         else:
             return
@@ -109,12 +142,11 @@ class StaleMapping:
             objects=(f"gfn {gfn:#x}",),
         )
 
-    def _closes(self, range: MmuNotifierRange, gfn: int) -> bool:
-        for region in self.world.movable():
-            lo, hi = gfns_behind(region, range.start >> PAGE_SHIFT, range.end >> PAGE_SHIFT)
-            if region.mni.mm is range.mm and lo <= gfn < hi:
-                return True
-        return False
+    def _is_closed(self, gfn: int) -> bool:
+        return any(
+            covers(region, gfn) and self.closed.get(vpn_of(region, gfn)) is not None
+            for region in self._regions()
+        )
 
     def on_free(self, host: HostMemory, pfn_lo: int, pfn_hi: int) -> None:
         """Judge the freed frames against all accessible entries."""
@@ -135,3 +167,7 @@ class StaleMapping:
                     other=self.failure,
                 )
                 return
+
+
+def _vpns(range: MmuNotifierRange) -> tuple[int, int]:
+    return range.start >> PAGE_SHIFT, range.end >> PAGE_SHIFT

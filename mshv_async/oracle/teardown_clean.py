@@ -6,15 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 from mshv_async.driver import MshvMemRegion, MshvPartition
 from mshv_async.hyperv import PartitionState
+from mshv_async.oracle.invariant import Invariant
 from mshv_async.oracle.observed import ALL_GFNS, Observed
-from mshv_async.sim import name_of
+from mshv_async.sim import SharedDict, name_of
 from mshv_async.sim.spans import span
 
 if TYPE_CHECKING:
     from mshv_async.hyperv import HvPartition
 
 
-class TeardownClean:
+class TeardownClean(Invariant):
     """Judged at each change of the table, whenever a region or the partition is freed, at the end.
 
     Guest pages outside live regions are never accessible, device memory included. When the
@@ -23,12 +24,14 @@ class TeardownClean:
     the partition and its processors is open any more, the partition is gone.
     """
 
-    name = "teardown-clean"
+    __slots__ = ("freed", "released")
+    invariant = "teardown-clean"
     summary = "nothing accessible outside live regions; after destroy no pool page, no page lost"
 
     def __init__(self, world: Observed) -> None:
-        self.world = world
-        self.released: list[Any] = []  # objects whose last descriptor was closed
+        super().__init__(world)
+        # By name: objects whose last descriptor was closed.
+        self.released: SharedDict[str, Any] = SharedDict("oracle.released", listed=False)
         self.freed = False  # the partition's object is
         world.rt.watch("slat.change", self.on_slat)
         world.rt.watch("object.free", self.on_free)
@@ -53,7 +56,7 @@ class TeardownClean:
     def on_release(self, kind: str, obj: Any) -> None:
         """Note that the driver is told of the end of a file."""
         del kind
-        self.released = [*self.released, obj]
+        self.released[name_of(obj)] = obj
 
     def _region_goes(self, region: MshvMemRegion) -> None:
         """See to it that nothing stays accessible but what others own."""
@@ -114,7 +117,7 @@ class TeardownClean:
         """See to it that a partition is destroyed when nobody can reach it any more."""
         partition = self.world.partition
         users = (partition, *self.world.vps)
-        if not self.freed and all(any(o is r for r in self.released) for o in users):
+        if not self.freed and all(self.released.get(name_of(o)) is o for o in users):
             self._lost(
                 "partition",
                 f"{name_of(partition)} lives on, though its last descriptor was closed",

@@ -141,6 +141,8 @@ class AccessRecorder:
         elif name != self._own:
             step.add((name, ""), 0, 0, mode)
 
+    observed = touched
+
     def told(self, place: Place, mode: str = WRITE) -> None:
         """Enter an access of what is no modelled object: threads, timers."""
         if self._step is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from mshv_async.sim.op import Op
@@ -23,3 +23,11 @@ class StepChecker(Protocol):
 
     def step_ended(self, thread: Thread) -> None:
         """Learn that the thread reached its next point."""
+
+
+@runtime_checkable
+class ShadowChecker(StepChecker, Protocol):
+    """One that also asks what the observers of a step look at and keep."""
+
+    def observed(self, obj: Any, what: str, write: bool, lo: int, hi: int) -> None:
+        """Learn of an access that is made while the step is judged, and no part of the model."""

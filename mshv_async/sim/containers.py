@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
-from mshv_async.sim.current import current_or_none, instrumented
+from mshv_async.sim.current import instrumented, report_access
 from mshv_async.sim.shared import Shared
 
 if TYPE_CHECKING:
@@ -23,9 +23,7 @@ class _Container(Shared):
         self._tracked = instrumented.get()
 
     def _touch(self, what: str, write: bool) -> None:
-        thread = current_or_none()
-        if thread is not None:
-            thread.rt.touched(self, what, write)
+        report_access(self, what, write)
 
 
 class SharedDict(_Container, Generic[K, V]):
@@ -51,6 +49,11 @@ class SharedDict(_Container, Generic[K, V]):
         assert self._listed, f"{self.name} is not to be gone through"
         if self._tracked:
             self._touch("", False)
+
+    @property
+    def worth_asking(self) -> bool:
+        """Whether anything may be found. That is no look at any key: use it to save time only."""
+        return self._tracked or bool(self._items)
 
     def get(self, key: K, default: V | None = None) -> V | None:
         """Return the value, or the default."""

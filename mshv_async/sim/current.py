@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mshv_async.sim.facts import Facts
     from mshv_async.sim.thread import Thread
 
 current_thread: ContextVar[Thread] = ContextVar("current_thread")
+judging: ContextVar[Facts | None] = ContextVar("judging", default=None)
 instrumented: ContextVar[bool] = ContextVar("instrumented", default=False)
 
 current = current_thread.get
@@ -17,3 +19,14 @@ current = current_thread.get
 def current_or_none() -> Thread | None:
     """Return the current thread, or None while a world is being set up."""
     return current_thread.get(None)
+
+
+def report_access(obj: Any, what: str, write: bool, lo: int = 0, hi: int = 0) -> None:
+    """Add an access to the footprint of the step under way, or of the one that is being judged."""
+    thread = current_thread.get(None)
+    if thread is not None:
+        thread.rt.touched(obj, what, write, lo, hi)
+    else:
+        facts = judging.get()
+        if facts is not None:
+            facts.touched(obj, what, write, lo, hi)

@@ -1,7 +1,7 @@
 """What one execution tells: facts for its watchers, notes for its log, findings for its verdict.
 
 Models tell facts (`probe`), the oracle watches them and reports findings. What a watcher looks at
-leaves no footprint, but in the recorder, which asks what a step depends on. Findings are judged
+and keeps is no access of the model: only checkers that ask for it hear of it. Findings are judged
 when the step ends in which they were seen.
 """
 
@@ -11,7 +11,9 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from mshv_async.sim import verdicts
-from mshv_async.sim.current import current_or_none
+from mshv_async.sim.accesses import WRITE
+from mshv_async.sim.checkers import ShadowChecker
+from mshv_async.sim.current import current_or_none, judging
 from mshv_async.sim.faults import Finding, Place
 from mshv_async.sim.stacks import StackFrame, stack_of
 
@@ -39,6 +41,7 @@ class Facts:
     ) -> None:
         self.is_driver = is_driver
         self.checkers = checkers
+        self.shadow_checkers = tuple(c for c in checkers if isinstance(c, ShadowChecker))
         self.recorder: AccessRecorder | None = None
         self.notes: list[tuple[int, int, str, dict[str, Any]]] | None = [] if keep else None
         self.watchers: dict[str, list[Callable[..., None]]] = defaultdict(list)
@@ -53,7 +56,7 @@ class Facts:
         self.watchers[name].append(watcher)
 
     def probe(self, name: str, *args: Any) -> None:
-        """Tell the watchers a fact. What they look at leaves no footprint."""
+        """Tell the watchers a fact. What they look at is not the model's doing."""
         watchers = self.watchers.get(name)
         if watchers:
             self.observing = True
@@ -70,12 +73,18 @@ class Facts:
             self.notes.append((self.steps, t_ns, name, {"event": event, **fields}))
 
     def touched(self, obj: Any, what: str, write: bool, lo: int = 0, hi: int = 0) -> None:
-        """Add an access to the footprint of the current step."""
-        if self.recorder is not None:
-            self.recorder.touched(obj, what, write, lo, hi)
-        if not self.observing:
+        """Add an access to the footprint of the current step, or of the oracle that judges it."""
+        if self.observing:
+            for judge in self.shadow_checkers:
+                judge.observed(obj, what, write, lo, hi)
+        else:
             for checker in self.checkers:
                 checker.touched(obj, what, write, lo, hi)
+
+    def told(self, place: tuple[str, str], mode: str = WRITE) -> None:
+        """Add an access to what is no modelled object, such as a thread's signals."""
+        if self.recorder is not None:
+            self.recorder.told(place, mode)
 
     def stack_of(self, thread: Thread) -> tuple[str, ...]:
         """Return the names of the functions on a thread's stack, innermost first."""
@@ -101,6 +110,8 @@ class Facts:
         execution came to that ends without another.
         """
         if finding.verdict in verdicts.NOTED:
+            # Which title came first can decide what the execution came to.
+            self.told(("runtime", "noted"), f"note {finding.title}")
             self.noted.setdefault(finding.title, finding)
         else:
             self.pending.append(finding)
@@ -114,6 +125,8 @@ class Facts:
         """Make the judgements that are due."""
         due, self.later = self.later, []
         self.observing = True
+        token = judging.set(self)  # the thread may be suspended by now
         for judge in due:
             judge()
+        judging.reset(token)
         self.observing = False

@@ -1,8 +1,8 @@
 """Footprint completeness: what a step changed, against what it reported.
 
-After each step every modelled object that the roots reach is compared with what it was before.
-A slot that changed although no write to it was reported, and that the step's declared operation
-is not about, is state that the search would not see.
+After each step every modelled object that the roots reach, and what the oracle keeps, is compared
+with what it was before. A slot, key or range that changed although no write to it was reported is
+state that the search would not see. The declared operation excuses nothing.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from mshv_async.sim.containers import SharedDict
+from mshv_async.sim.containers import SharedDict, SharedList
 from mshv_async.sim.faults import UNINIT
+from mshv_async.sim.rangemap import RangeMap
 from mshv_async.sim.shared import Shared, is_freed, model_class, name_of, slots_of
 
 if TYPE_CHECKING:
@@ -48,17 +49,17 @@ class FootprintChecker:
         self._worth = worth
         self._before: Snapshot | None = None
         self._current = False  # whether ``_before`` is the state that the step begins in
-        self._reported: set[tuple[int, str]] = set()
+        self._reported: dict[tuple[int, str], list[tuple[int, int]]] = {}  # ranges, for maps
         self._op: Op | None = None
 
     def spawned(self, thread: Thread, by: Thread | None) -> None:
         """Nothing is to be done."""
 
     def step_begins(self, thread: Thread, op: Op) -> None:
-        """Remember the declared operation; what it is about counts as reported."""
+        """Remember what the step is, for those who read of it."""
         rt = thread.rt
         self._op = op
-        self._reported = set()
+        self._reported = {}
         if len(rt.tape) < rt.strategy.prefix or (self._worth and not self._worth(thread)):
             self._before = None
         elif self._before is None or not self._current:
@@ -67,9 +68,10 @@ class FootprintChecker:
 
     def touched(self, obj: Any, what: str, write: bool, lo: int, hi: int) -> None:
         """Remember a reported write."""
-        del lo, hi
         if write:
-            self._reported.add((id(obj), what))
+            self._reported.setdefault((id(obj), what), []).append((lo, hi))
+
+    observed = touched
 
     def step_ended(self, thread: Thread) -> None:
         """Compare."""
@@ -78,27 +80,28 @@ class FootprintChecker:
         after = _snapshot(thread.rt.roots())
         for key, (obj, fields) in after.items():
             old = self._before.get(key)
-            if old is not None and old[0] is obj and not self._is_reported(obj, ""):
-                self._compare(thread, obj, old[1], fields)
+            if old is not None and old[0] is obj:
+                for slot in self._silent(obj, old[1], fields):
+                    self._miss(thread, f"{name_of(obj)}.{slot}")
         self._before, self._current = after, True
         self.checked_steps += 1
 
-    def _is_reported(self, obj: Shared, slot: str) -> bool:
-        if isinstance(obj, SharedDict) and not slot:
-            return False  # it reports each key
-        op = self._op
-        return (op is not None and obj is op.obj and op.write) or (id(obj), slot) in self._reported
-
-    def _compare(
-        self, thread: Thread, obj: Shared, old: dict[str, Any], new: dict[str, Any]
-    ) -> None:
+    def _silent(self, obj: Shared, old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+        """Return what of an object changed without a report."""
         slots = new if old.keys() == new.keys() else {**old, **new}
-        for slot in slots:
-            if same(old.get(slot), new.get(slot)) or self._is_reported(obj, slot):
-                continue
-            state = f"{name_of(obj)}.{slot}"
-            label = self._op.label if self._op is not None else "?"
-            self.missing.setdefault((state, label), Unreported(state, thread.name, label))
+        changed = [slot for slot in slots if not same(old.get(slot), new.get(slot))]
+        if not changed:
+            return []
+        whole = self._reported.get((id(obj), ""), [])
+        if isinstance(obj, RangeMap) and _covered(old, new, whole):
+            changed = [slot for slot in changed if slot not in _MAP_SLOTS]
+        elif isinstance(obj, SharedList) and whole:
+            return []
+        return [slot for slot in changed if (id(obj), slot) not in self._reported]
+
+    def _miss(self, thread: Thread, state: str) -> None:
+        label = self._op.label if self._op is not None else "?"
+        self.missing.setdefault((state, label), Unreported(state, thread.name, label))
 
 
 Snapshot = dict[int, tuple[Shared, dict[str, Any]]]
@@ -127,8 +130,9 @@ def _readers(cls: type) -> tuple[tuple[str, Callable[[Any], Any]], ...]:
     """Return what reads each slot without reporting it, of a class as its author wrote it."""
     found = []
     for slot in slots_of(cls):
-        descriptor = next(b.__dict__[slot] for b in cls.__mro__ if slot in b.__dict__)
-        found.append((slot, descriptor.__get__))
+        if slot not in cls._not_state:  # type: ignore[attr-defined]
+            descriptor = next(b.__dict__[slot] for b in cls.__mro__ if slot in b.__dict__)
+            found.append((slot, descriptor.__get__))
     return tuple(found)
 
 
@@ -153,3 +157,34 @@ def _flat(value: Any) -> Any:
 def same(one: Any, other: Any) -> bool:
     """Compare two values; that of nothing assigned is like itself only."""
     return one is other or (one is not UNINIT and other is not UNINIT and bool(one == other))
+
+
+Runs = list[tuple[int, int, Any]]
+
+_MAP_SLOTS = ("_starts", "_ends", "_values")
+
+
+def _covered(old: dict[str, Any], new: dict[str, Any], told: list[tuple[int, int]]) -> bool:
+    """Say whether two states of a map differ only in the ranges that were told."""
+    if not told:
+        return False
+    before, after = _runs(old), _runs(new)
+    edges = {edge for lo, hi, _ in (*before, *after) for edge in (lo, hi)}
+    edges |= {hi for _, hi in told}
+    linear = bool(new["linear"])
+    return all(
+        any(lo <= edge < hi for lo, hi in told)
+        or same(_at(before, edge, linear), _at(after, edge, linear))
+        for edge in edges
+    )
+
+
+def _runs(fields: dict[str, Any]) -> Runs:
+    return list(zip(*(fields[slot] for slot in _MAP_SLOTS), strict=True))
+
+
+def _at(runs: Runs, key: int, linear: bool) -> Any:
+    for lo, hi, value in runs:
+        if lo <= key < hi:
+            return value.advance(key - lo) if linear and key > lo else value
+    return None

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mshv_async.sim.accesses import READ
+
 if TYPE_CHECKING:
     from mshv_async.sim.thread import Thread
 
@@ -45,10 +47,12 @@ class Injector:
                 continue
             if injection.within is not None and injection.within not in caller.rt.stack_of(caller):
                 continue
+            caller.rt.told(("injected", caller.name), READ)
             key = (index, f"{caller.name}/{injection.within or at}")
             if self.used.get(key, 0) >= injection.times:
                 continue
             if injection.force or caller.rt.choose(f"{at}.fails", 2):
+                caller.rt.told(("injected", caller.name))
                 self.used[key] = self.used.get(key, 0) + 1
                 self.fired[caller.name] = self.fired.get(caller.name, 0) + 1
                 return injection

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from mshv_async.sim.current import current_or_none, instrumented
+from mshv_async.sim.current import instrumented, report_access
 from mshv_async.sim.shared import Shared
 
 if TYPE_CHECKING:
@@ -37,9 +37,12 @@ class RangeMap(Shared, Generic[V]):
         self._values: list[V] = []
 
     def _touch(self, lo: int, hi: int, write: bool) -> None:
-        thread = current_or_none()
-        if thread is not None:
-            thread.rt.touched(self, "", write, lo, hi)
+        report_access(self, "", write, lo, hi)
+
+    @property
+    def worth_asking(self) -> bool:
+        """Whether anything may be found. That is no look at any key: use it to save time only."""
+        return self._tracked or bool(self._starts)
 
     def get(self, key: int) -> V | None:
         """Return the value at a key, or None."""

@@ -10,7 +10,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from mshv_async.sim import liveness, verdicts, waitfor
-from mshv_async.sim.accesses import AccessRecorder
+from mshv_async.sim.accesses import READ, WRITE, AccessRecorder
 from mshv_async.sim.bounds import Bounds
 from mshv_async.sim.costs import CostTable
 from mshv_async.sim.current import current_or_none
@@ -362,8 +362,7 @@ class Runtime(Facts):
             thread.ledger.owes = False  # whoever still works for it has nothing left to finish
             thread.ledger.leaving = False
         self.closing = self._only_forever()
-        if self.recorder is not None:
-            self.recorder.told(("runtime", "closing"), "finish")
+        self.told(("runtime", "closing"), "finish")
         if self.suspended:
             self._decide_later(None, thread)
             return
@@ -392,6 +391,7 @@ class Runtime(Facts):
 
     def kill_sent(self) -> None:
         """Note that a fatal signal was sent."""
+        self.told(("runtime", "killed"), READ if self.killed else WRITE)
         liveness.kill_sent(self)
 
     # -- time ------------------------------------------------------------------------------
@@ -428,9 +428,8 @@ class Runtime(Facts):
         self._told_timers(thread)
 
     def _told_timers(self, thread: Thread) -> None:
-        if self.recorder is not None:
-            self.recorder.told(("runtime", "timers"))
-            self.recorder.told(("thread", thread.name))
+        self.told(("runtime", "timers"))
+        self.told(("thread", thread.name))
 
     def pending_timers(self) -> list[tuple[int, str]]:
         """Return armed timers as (ns from now, thread name), earliest first."""

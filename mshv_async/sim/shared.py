@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, TypeVar
 
-from mshv_async.sim.current import current_or_none, instrumented
+from mshv_async.sim.current import instrumented, report_access
 from mshv_async.sim.faults import ModelFault, Place
 
 T = TypeVar("T", bound="Shared")
@@ -23,13 +23,15 @@ class Shared:
 
     ``_embedded`` names slots whose objects live and die with this one (C's nested structs);
     ``_const`` names slots that are written once, at construction; ``_sync`` marks objects that
-    order threads (locks, queues), whose own fields no race is looked for in.
+    order threads (locks, queues), whose own fields no race is looked for in; ``_not_state`` names
+    slots that only count or describe the past.
     """
 
     __slots__ = ("_grave", "name")
     _embedded: ClassVar[tuple[str, ...]] = ()
     _const: ClassVar[tuple[str, ...]] = ()
     _sync: ClassVar[bool] = False
+    _not_state: ClassVar[tuple[str, ...]] = ()
 
     name: str
     _grave: Place | None
@@ -65,15 +67,11 @@ def _reporting(slot: str, base: type) -> property:
     read, store = descriptor.__get__, descriptor.__set__
 
     def get(self: Shared) -> Any:
-        thread = current_or_none()
-        if thread is not None:
-            thread.rt.touched(self, slot, False)
+        report_access(self, slot, False)
         return read(self)
 
     def put(self: Shared, value: Any) -> None:
-        thread = current_or_none()
-        if thread is not None:
-            thread.rt.touched(self, slot, True)
+        report_access(self, slot, True)
         store(self, value)
 
     return property(get, put)
@@ -86,7 +84,7 @@ def _checked(cls: type[T]) -> type[T]:
         for base in cls.__mro__:
             own = base.__dict__.get("__slots__", ())
             for slot in (own,) if isinstance(own, str) else own:
-                if slot not in {"name", "_grave"} and slot not in cls._const:
+                if slot not in {"name", "_grave", *cls._const, *cls._not_state}:
                     body[slot] = _reporting(slot, base)
         variant = type(cls.__name__, (cls,), body)
         _checked_variants[cls] = variant
@@ -133,10 +131,8 @@ def is_freed(obj: object) -> bool:
 
 def _touch_all(victim: Shared) -> None:
     """Report that the whole of an object goes: any use of it conflicts with that."""
-    thread = current_or_none()
-    if thread is not None:
-        for slot in ("", *slots_of(model_class(victim))):
-            thread.rt.touched(victim, slot, True)
+    for slot in ("", *slots_of(model_class(victim))):
+        report_access(victim, slot, True)
 
 
 def poison(obj: Shared, place: Place) -> list[Shared]:

@@ -219,8 +219,7 @@ class Thread:
             self.rt.kill_sent()
 
     def _wake_sleeper(self) -> None:
-        if self.rt.recorder is not None:
-            self.rt.recorder.told(("thread", self.name))
+        self.rt.told(("thread", self.name))
         if self.op.timed and self.op.interruptible and self.interrupted:
             self.rt.disarm_timer(self)
 

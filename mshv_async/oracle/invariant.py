@@ -1,0 +1,77 @@
+"""What all invariants have in common: a name, the world, and state that reports itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from mshv_async.sim import Shared
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from mshv_async.oracle.observed import Observed
+
+
+class Invariant(Shared):
+    """One property of a world; what it keeps from step to step stands in slots.
+
+    Whether two steps can change places depends on that too: a slot is one place, written only if
+    it changes; what belongs to a page or a thread is kept in a map, by range or key.
+    """
+
+    __slots__ = ("world",)
+    _const: ClassVar[tuple[str, ...]] = ("world",)
+    invariant: ClassVar[str]
+    summary: ClassVar[str] = ""
+
+    def __init__(self, world: Observed) -> None:
+        super().__init__(self.invariant)
+        self.world = world
+
+
+class LateInvariant(Invariant):
+    """One that has nothing to look at before something happened: ``watching`` says it has.
+
+    Until then its watchers cost nothing. Where footprints are taken they are called all the same,
+    since that they had nothing to look at is something that a step depends on.
+    """
+
+    __slots__ = ("_listens", "watching")
+    _not_state: ClassVar[tuple[str, ...]] = ("_listens",)
+
+    def __init__(self, world: Observed) -> None:
+        super().__init__(world)
+        self.watching = False
+        self._listens = False
+
+    def late_watchers(self) -> Iterable[tuple[str, Callable[..., None]]]:
+        """Return the facts to watch from then on, and by what."""
+        raise NotImplementedError
+
+    def begin_watching(self) -> None:
+        """Watch from now on."""
+        if not self.watching:
+            self.watching = True
+            self.listen()
+
+    def listen(self) -> None:
+        """Subscribe, once."""
+        if not self._listens:
+            self._listens = True
+            for fact, watcher in self.late_watchers():
+                known = self.watching
+                self.world.rt.watch(fact, watcher if known else _WhileWatching(self, watcher))
+
+
+class _WhileWatching:
+    """Passes facts on once there is something to watch."""
+
+    __slots__ = ("invariant", "watcher")
+
+    def __init__(self, invariant: LateInvariant, watcher: Callable[..., None]) -> None:
+        self.invariant = invariant
+        self.watcher = watcher
+
+    def __call__(self, *args: Any) -> None:
+        if self.invariant.watching:
+            self.watcher(*args)
