@@ -6,51 +6,30 @@ import gc
 import threading
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from mshv_async.explore.batches import Batch, End, Player
 from mshv_async.explore.catalogue import StrategyError, make_strategy
 from mshv_async.explore.drivers import driver_spec
+from mshv_async.explore.finishing import finish
 from mshv_async.explore.interrupts import interrupts
-from mshv_async.explore.playing import Subject, log_finding, package_version, records
-from mshv_async.explore.repro import Repro, TapeEntry, step_table
-from mshv_async.explore.results import CampaignResult, FoundFinding, RuntimeDefect
+from mshv_async.explore.playing import Subject
+from mshv_async.explore.results import CampaignResult, FoundFinding
+from mshv_async.explore.tally import Tally
 from mshv_async.sim import run_on_stage
-from mshv_async.sim.digest import digest, step_lines
-from mshv_async.sim.lockorder import LockOrder
-from mshv_async.sim.runtime import SEEN
-from mshv_async.sim.strategies import Replay, Stateful
-from mshv_async.sim.verdicts import severity
+from mshv_async.sim.strategies import Stateful
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
 
     from mshv_async.explore.checking import ModelChecks
     from mshv_async.explore.drivers import Driver
     from mshv_async.explore.results import Progress
     from mshv_async.scenario import Scenario
-    from mshv_async.sim import Runtime, Stage, Tape
+    from mshv_async.sim import Stage
     from mshv_async.sim.strategies import Strategy
 
 PROGRESS_EVERY = 64
-
-
-@dataclass
-class Tally:
-    """What a campaign has come to so far."""
-
-    schedules: int = 0
-    steps: int = 0
-    findings: dict[str, FoundFinding] = field(default_factory=dict)
-    warnings: dict[str, int] = field(default_factory=dict)
-    lock_order: LockOrder = field(default_factory=LockOrder)
-    closed: set[str] = field(default_factory=set)  # lock classes of deadlocks; membership only
-    edge_schedules: dict[tuple[str, str], int] = field(default_factory=dict)
-    cut: int = 0
-    fair: int = 0
-    exhausted: bool = False
-    interrupted: bool = False
-    error: Exception | None = None
 
 
 class Stop:
@@ -101,20 +80,26 @@ def explore_sync(
     async def act(stage: Stage) -> None:
         await campaign.run(stage, schedules, deadline, keep_going=keep_going, progress=progress)
 
-    tally = campaign.tally
+    with interrupts(stop), fewer_collections():
+        _guarded(campaign, act)
+        if campaign.error is not None and not campaign.tally.schedules:
+            raise campaign.error
+        # What was found is shown though the search was interrupted, or broke.
+        _guarded(campaign, campaign.finish)
+    return campaign.result(time.monotonic() - started)
+
+
+def _guarded(campaign: Campaign, act: Callable[[Stage], Awaitable[None]]) -> None:
+    """Run a part of a campaign; what ends it is the campaign's, not the caller's."""
     try:
-        with interrupts(stop), fewer_collections():
-            run_on_stage(act)
+        run_on_stage(act)
     except KeyboardInterrupt:
-        tally.interrupted = True
+        campaign.interrupted = True
     except Exception as error:
         # A second ^C may strike the loop itself, which then ends in any way.
-        tally.interrupted = stop.asked
-        if not stop.asked:
-            tally.error = error
-        if not tally.schedules and not stop.asked:
-            raise
-    return campaign.result(time.monotonic() - started)
+        campaign.interrupted = campaign.stop.asked
+        if not campaign.stop.asked:
+            campaign.error = error
 
 
 @contextmanager
@@ -139,7 +124,7 @@ def fewer_collections() -> Iterator[None]:
 
 
 class Campaign:
-    """Plays executions one after the other and gathers findings by title."""
+    """Plays executions one after the other in this process, and ends with what they came to."""
 
     def __init__(
         self,
@@ -158,6 +143,10 @@ class Campaign:
         self.seed = seed
         self.checks = checks
         self.tally = Tally()
+        self.findings: Sequence[FoundFinding] = ()
+        self.exhausted = False
+        self.interrupted = False
+        self.error: Exception | None = None
 
     async def run(
         self,
@@ -169,97 +158,51 @@ class Campaign:
         progress: Progress | None,
     ) -> None:
         """Play up to ``schedules`` executions, until ``deadline`` (monotonic seconds)."""
-        tally = self.tally
-        for number in range(schedules):
-            if not self.strategy.begin(number):
-                tally.exhausted = self.strategy.exhaustive
-                break
-            checkers = self.checks.for_execution() if self.checks is not None else ()
-            rt = await self.subject.play(stage, self.strategy, seed=self.seed, checkers=checkers)
-            self._count(rt)
-            if self.checks is not None:
-                await self.checks.judge(self.subject, stage, rt, checkers)
-            if rt.finding is not None:
-                await self._found(stage, rt, number + 1)
-                if not keep_going:
-                    break
-            if progress is not None and not number % PROGRESS_EVERY:
-                progress(tally.schedules, tally.steps, len(tally.findings))
-            if self.stop.asked:
-                tally.interrupted = True
-                break
-            if deadline is not None and time.monotonic() >= deadline:
-                break
-        else:
+        player = Player(
+            self.subject, self.strategy, seed=self.seed, keep_going=keep_going, checks=self.checks
+        )
+
+        def leave(batch: Batch) -> bool:
+            if progress is not None and not (batch.after - 1) % PROGRESS_EVERY:
+                progress(*self._so_far(batch))
+            return self.stop.asked or (deadline is not None and time.monotonic() >= deadline)
+
+        try:
+            batch = await player.play(stage, 0, schedules, leave)
+        except BaseException:
+            self._take(player.batch)
+            raise
+        self._take(batch)
+        if batch.end is None and batch.after == schedules:
             # The budget may end exactly where the tree does.
-            tally.exhausted = self.strategy.exhaustive and not self.strategy.begin(schedules)
-        if tally.cut or tally.fair:
+            self.exhausted = self.strategy.exhaustive and not self.strategy.begin(schedules)
+        if self.tally.cut or self.tally.fair:
             # A cut execution was not judged to its end; a fair tail takes no choices.
-            tally.exhausted = False
+            self.exhausted = False
 
-    def _count(self, rt: Runtime) -> None:
-        tally = self.tally
-        tally.schedules += 1
-        tally.steps += rt.steps
-        tally.cut += rt.cut not in (None, SEEN)
-        tally.fair += rt.fair
-        for pair in tally.lock_order.merge(rt.lock_order):
-            tally.edge_schedules[pair] = tally.schedules
-        for site, count in rt.warnings.items():
-            tally.warnings[site] = tally.warnings.get(site, 0) + count
-
-    async def _found(self, stage: Stage, rt: Runtime, number: int) -> None:
-        """Replay a finding before it is believed; keep the shortest run of each title."""
-        assert rt.finding is not None
-        title = rt.finding.title
-        if rt.finding.verdict == "deadlock":
-            self.tally.closed.update(lock.cls for t in rt.all_threads for lock in t.held)
-        known = self.tally.findings.get(title)
-        if known is not None and known.steps <= rt.steps:
-            self.tally.findings[title] = replace(known, count=known.count + 1)
-            return
-        again = await self._replay(stage, rt.tape)
-        if digest(again) != digest(rt) or again.finding is None or again.finding.title != title:
-            raise RuntimeDefect(
-                f"execution {number} found {title!r}, but its tape replays to "
-                f"{again.finding.title if again.finding else 'clean'!r} "
-                f"(departure: {again.departure})"
-            )
-        finding = log_finding(again)
-        assert finding is not None
-        self.tally.findings[title] = FoundFinding(
-            finding=finding,
-            repro=self._repro(again),
-            first_schedule=known.first_schedule if known else number,
-            count=known.count + 1 if known else 1,
-            steps=rt.steps,
-            preemptions=len(rt.preempted_at),
-            records=records(again),
+    def _so_far(self, batch: Batch) -> tuple[int, int, int]:
+        titles = self.tally.findings.keys() | batch.tally.findings.keys()
+        counts = (
+            self.tally.schedules + batch.tally.schedules,
+            self.tally.steps + batch.tally.steps,
         )
+        return (*counts, len(titles))
 
-    async def _replay(self, stage: Stage, tape: Tape) -> Runtime:
-        replay = Replay(tuple(tape))
-        replay.begin(0)
-        return await self.subject.play(stage, replay, seed=self.seed, keep=True)
+    def _take(self, batch: Batch) -> None:
+        self.tally.merge(batch.tally)
+        self.exhausted = batch.end is End.EXHAUSTED and self.strategy.exhaustive
+        # A second ^C may strike the loop itself, which then ends in any way.
+        self.interrupted = self.stop.asked and batch.end in (None, End.ERROR)
+        if not self.interrupted:
+            self.error = batch.error
 
-    def _repro(self, rt: Runtime) -> Repro:
-        assert rt.finding is not None
-        scenario, driver = self.subject.scenario, self.subject.driver
-        return Repro(
-            scenario=scenario.text,
-            scenario_name=scenario.name,
-            files=scenario.files(),
-            driver=driver.name,
-            driver_source=driver.source,
-            strategy=self.strategy_name,
-            seed=self.seed,
-            decisions=[TapeEntry(*decision) for decision in rt.tape],
-            digest=digest(rt),
-            verdict=rt.finding.verdict,
-            title=rt.finding.title,
-            package_version=package_version(),
-            steps=step_table(step_lines(rt)),
+    async def finish(self, stage: Stage) -> None:
+        """Replay what was found, and keep it for the report."""
+        self.findings, errors = await finish(
+            self.tally, self.subject, stage, strategy=self.strategy_name, seed=self.seed
         )
+        if self.error is None and errors:
+            self.error = errors[0]
 
     def _states(self) -> int | None:
         if isinstance(self.strategy, Stateful):
@@ -269,40 +212,17 @@ class Campaign:
     def result(self, seconds: float) -> CampaignResult:
         """Return what the campaign came to; findings from the worst."""
         tally = self.tally
-        findings = sorted(
-            tally.findings.values(), key=lambda f: (severity(f.finding.verdict), f.finding.title)
-        )
         return CampaignResult(
             schedules=tally.schedules,
             steps=tally.steps,
             seconds=seconds,
-            exhausted=tally.exhausted,
+            exhausted=self.exhausted,
             states=self._states(),
             complaints=self.checks.complaints() if self.checks is not None else None,
-            findings=findings,
-            predicted=_predicted(tally),
-            warnings=tally.warnings,
+            findings=self.findings,
+            predicted=tally.predicted(),
+            warnings=dict(sorted(tally.warnings.items())),
             cut=tally.cut,
-            interrupted=tally.interrupted,
-            error=tally.error,
+            interrupted=self.interrupted,
+            error=self.error,
         )
-
-
-def _predicted(tally: Tally) -> list[str]:
-    """Return the inversions of lock classes that no deadlock found has closed.
-
-    Each edge names the schedule that first took it; seed and number play it again.
-    """
-    lines = []
-    for cycle in tally.lock_order.inversions():
-        if tally.closed.issuperset(cycle):
-            continue
-        pairs = list(zip(cycle, (*cycle[1:], cycle[0]), strict=True))
-        lines.append(
-            "; ".join(
-                f"{tally.lock_order.edges[pair].thread} takes {pair[1]} under {pair[0]} "
-                f"(schedule {tally.edge_schedules[pair]})"
-                for pair in pairs
-            )
-        )
-    return lines
