@@ -14,6 +14,10 @@ class ReproError(Exception):
     """A file that cannot be replayed: damaged, of another schema, or not trusted. One line."""
 
 
+class Departed(ReproError):
+    """A repro that leaves its recording when it is replayed. One line: at which step, and why."""
+
+
 class TapeEntry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One decision: which choice, what was taken, out of how many. JSON: `[label, value, bound]`.
 

@@ -1,6 +1,7 @@
 """Who decides: one strategy, one small file, behind the interface of three methods."""
 
 from mshv_async.sim.strategies.base import Strategy
+from mshv_async.sim.strategies.continued import Continued
 from mshv_async.sim.strategies.dfs import Dfs
 from mshv_async.sim.strategies.fifo import Fifo
 from mshv_async.sim.strategies.pct import Pct
@@ -12,6 +13,7 @@ from mshv_async.sim.strategies.stateful import Stateful
 from mshv_async.sim.strategies.urw import Urw
 
 __all__ = [
+    "Continued",
     "Dfs",
     "Fifo",
     "Pct",
