@@ -5,31 +5,40 @@ from __future__ import annotations
 import gc
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
-from mshv_async.explore.batches import Batch, End, Player
-from mshv_async.explore.catalogue import StrategyError, make_strategy
+from mshv_async.explore.batches import Batch, End, Figures, Player, figures
+from mshv_async.explore.catalogue import check_parts, make_strategy
 from mshv_async.explore.drivers import driver_spec
 from mshv_async.explore.finishing import finish
 from mshv_async.explore.interrupts import interrupts
+from mshv_async.explore.numbers import WHOLE, Numbers
 from mshv_async.explore.playing import Subject
 from mshv_async.explore.results import CampaignResult, FoundFinding
+from mshv_async.explore.resuming import identity_of, opened
 from mshv_async.explore.tally import Tally
+from mshv_async.explore.transport import Work
+from mshv_async.explore.workers import Workers
 from mshv_async.sim import run_on_stage
 from mshv_async.sim.strategies import Stateful
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
     from mshv_async.explore.checking import ModelChecks
     from mshv_async.explore.drivers import Driver
+    from mshv_async.explore.numbers import Shard
     from mshv_async.explore.results import Progress
+    from mshv_async.explore.store import Store
     from mshv_async.scenario import Scenario
     from mshv_async.sim import Stage
     from mshv_async.sim.strategies import Strategy
 
 PROGRESS_EVERY = 64
+SAVE_EVERY_S = 1.0
+"""Of what was played in this time, so much may have to be played again after a kill."""
 
 
 class Stop:
@@ -56,15 +65,21 @@ def explore_sync(
     progress: Progress | None = None,
     checks: ModelChecks | None = None,
     stop: Stop | None = None,
+    shrink: bool = False,
+    shard: Shard = WHOLE,
+    store: Path | None = None,
+    resume: bool = False,
 ) -> CampaignResult:
     """Explore a scenario from synchronous code, up to ``schedules`` executions or ``seconds``.
 
-    Stops at the first finding unless ``keep_going``. ``checks`` runs the model checkers as well.
-    Raises DriverError, StrategyError; but what goes wrong after the first execution is the
-    result's ``error``, and ^C, or ``stop`` from another thread, only ends the campaign early.
+    Stops at the first finding unless ``keep_going``. ``checks`` runs the model checkers as well;
+    ``shrink`` makes each finding as small as it gets. ``shard`` plays part of the executions.
+    ``store`` is a folder that keeps what was played, batch by batch; ``resume`` goes on from
+    there. Raises DriverError, StrategyError, StoreError; but what goes wrong after the first
+    execution is the result's ``error``, and ^C, or ``stop`` from another thread, only ends the
+    campaign early.
     """
-    if workers != 1:
-        raise StrategyError(f"--workers {workers}: only 1 worker is built so far")
+    check_parts(strategy, workers=workers, shard=shard, resume=resume, check=checks is not None)
     stop = stop or Stop()
     campaign = Campaign(
         Subject(scenario, driver_spec(driver), checking=checks is not None),
@@ -73,26 +88,35 @@ def explore_sync(
         seed=seed,
         checks=checks,
         stop=stop,
+        shrinks=shrink,
+        shard=shard,
     )
-    started = time.monotonic()
-    deadline = None if seconds is None else started + seconds
+    deadline = None if seconds is None else time.monotonic() + seconds
+    work = work_of(campaign, preemptions, keep_going=keep_going) if workers > 1 else None
+    if store is not None:
+        campaign.keep(store, preemptions, schedules, keep_going=keep_going, resume=resume)
 
-    async def act(stage: Stage) -> None:
+    async def alone(stage: Stage) -> None:
         await campaign.run(stage, schedules, deadline, keep_going=keep_going, progress=progress)
 
-    with interrupts(stop), fewer_collections():
-        _guarded(campaign, act)
+    with closing(campaign), interrupts(stop), fewer_collections():
+        if work is None:
+            _guarded(campaign, lambda: run_on_stage(alone))
+        else:
+            _guarded(
+                campaign, lambda: campaign.run_workers(work, workers, schedules, deadline, progress)
+            )
         if campaign.error is not None and not campaign.tally.schedules:
             raise campaign.error
         # What was found is shown though the search was interrupted, or broke.
-        _guarded(campaign, campaign.finish)
-    return campaign.result(time.monotonic() - started)
+        _guarded(campaign, lambda: run_on_stage(campaign.finish))
+    return campaign.result()
 
 
-def _guarded(campaign: Campaign, act: Callable[[Stage], Awaitable[None]]) -> None:
+def _guarded(campaign: Campaign, act: Callable[[], None]) -> None:
     """Run a part of a campaign; what ends it is the campaign's, not the caller's."""
     try:
-        run_on_stage(act)
+        act()
     except KeyboardInterrupt:
         campaign.interrupted = True
     except Exception as error:
@@ -135,18 +159,45 @@ class Campaign:
         seed: int,
         checks: ModelChecks | None = None,
         stop: Stop | None = None,
+        shrinks: bool = False,
+        shard: Shard = WHOLE,
     ) -> None:
         self.stop = stop or Stop()
+        self.shrinks = shrinks
         self.subject = subject
         self.strategy = strategy
         self.strategy_name = strategy_name
         self.seed = seed
         self.checks = checks
+        self.shard = shard
+        self.store: Store | None = None
         self.tally = Tally()
+        self.position = 0  # all numbers of the shard below it are in the tally
         self.findings: Sequence[FoundFinding] = ()
         self.exhausted = False
         self.interrupted = False
         self.error: Exception | None = None
+        self._ended = False
+        self._started = time.monotonic()
+        self._seconds_before = 0.0
+
+    def keep(
+        self,
+        folder: Path,
+        preemptions: int | None,
+        schedules: int,
+        *,
+        keep_going: bool,
+        resume: bool,
+    ) -> None:
+        """Keep what is played in a folder's store, and begin with what it holds. StoreError."""
+        identity = identity_of(self.subject, self.strategy_name, self.seed, preemptions)
+        self.store = store = opened(
+            folder, identity, self.shard, schedules, keep_going=keep_going, resume=resume
+        )
+        self.tally, self.position = store.tally(), store.position
+        self._ended = store.end is not None and not (keep_going and store.end is End.FINDING)
+        self._seconds_before = store.seconds
 
     async def run(
         self,
@@ -161,45 +212,94 @@ class Campaign:
         player = Player(
             self.subject, self.strategy, seed=self.seed, keep_going=keep_going, checks=self.checks
         )
+        save_at = 0.0
+
+        def over() -> bool:
+            return self.stop.asked or (deadline is not None and time.monotonic() >= deadline)
 
         def leave(batch: Batch) -> bool:
             if progress is not None and not (batch.after - 1) % PROGRESS_EVERY:
-                progress(*self._so_far(batch))
-            return self.stop.asked or (deadline is not None and time.monotonic() >= deadline)
+                progress(*self._so_far([figures(batch)]))
+            return over() or (self.store is not None and time.monotonic() >= save_at)
 
-        try:
-            batch = await player.play(stage, 0, schedules, leave)
-        except BaseException:
-            self._take(player.batch)
-            raise
-        self._take(batch)
-        if batch.end is None and batch.after == schedules:
+        numbers = Numbers(self.position, schedules, self.shard)
+        while not self._ended and (span := numbers.take(schedules)) is not None:
+            first, after = span
+            while first < after and not self._ended:
+                save_at = time.monotonic() + SAVE_EVERY_S
+                try:
+                    self.take(await player.play(stage, first, after, leave))
+                except BaseException:
+                    self.take(player.batch)
+                    raise
+                first = self.position
+                self._ended = self._ended or over()
+        if not self._ended:
             # The budget may end exactly where the tree does.
             self.exhausted = self.strategy.exhaustive and not self.strategy.begin(schedules)
         if self.tally.cut or self.tally.fair:
             # A cut execution was not judged to its end; a fair tail takes no choices.
             self.exhausted = False
 
-    def _so_far(self, batch: Batch) -> tuple[int, int, int]:
-        titles = self.tally.findings.keys() | batch.tally.findings.keys()
-        counts = (
-            self.tally.schedules + batch.tally.schedules,
-            self.tally.steps + batch.tally.steps,
-        )
-        return (*counts, len(titles))
+    def run_workers(
+        self,
+        work: Work,
+        count: int,
+        schedules: int,
+        deadline: float | None,
+        progress: Progress | None,
+    ) -> None:
+        """Let processes play up to ``schedules`` executions, until ``deadline``."""
 
-    def _take(self, batch: Batch) -> None:
+        def look() -> bool:
+            if progress is not None:
+                progress(*self._so_far(workers.figures()))
+            return self.stop.asked or (deadline is not None and time.monotonic() >= deadline)
+
+        workers = Workers(work, count, look)
+        if not self._ended:
+            workers.play(Numbers(self.position, schedules, self.shard), self.take)
+        self.interrupted = self.interrupted or (self.stop.asked and not self._ended)
+
+    def take(self, batch: Batch) -> None:
+        """Count a batch, and store it if nothing before it is missing."""
         self.tally.merge(batch.tally)
+        if batch.first == self.shard.following(self.position):
+            self.position = batch.after
+            if self.store is not None and batch.after > batch.first:
+                self.store.commit(batch, self._seconds())
         self.exhausted = batch.end is End.EXHAUSTED and self.strategy.exhaustive
         # A second ^C may strike the loop itself, which then ends in any way.
         self.interrupted = self.stop.asked and batch.end in (None, End.ERROR)
         if not self.interrupted:
             self.error = batch.error
+        self._ended = batch.end is not None
+
+    def _so_far(self, playing: Sequence[Figures]) -> Figures:
+        """Return schedules and steps with what is being played, and how many titles at least."""
+        tally = self.tally
+        titles = max(len(tally.findings), *(found for _, _, found in playing), 0)
+        schedules = tally.schedules + sum(played for played, _, _ in playing)
+        return schedules, tally.steps + sum(steps for _, steps, _ in playing), titles
+
+    def _seconds(self) -> float:
+        return self._seconds_before + time.monotonic() - self._started
+
+    def close(self) -> None:
+        """Let go of the store."""
+        if self.store is not None:
+            self.store.close()
 
     async def finish(self, stage: Stage) -> None:
-        """Replay what was found, and keep it for the report."""
+        """Replay what was found, shrink it, and keep it for the report."""
         self.findings, errors = await finish(
-            self.tally, self.subject, stage, strategy=self.strategy_name, seed=self.seed
+            self.tally,
+            self.subject,
+            stage,
+            strategy=self.strategy_name,
+            seed=self.seed,
+            shrinks=self.shrinks,
+            enough=lambda: self.stop.asked,
         )
         if self.error is None and errors:
             self.error = errors[0]
@@ -209,13 +309,13 @@ class Campaign:
             return self.strategy.states
         return self.checks.states if self.checks is not None else None
 
-    def result(self, seconds: float) -> CampaignResult:
+    def result(self) -> CampaignResult:
         """Return what the campaign came to; findings from the worst."""
         tally = self.tally
         return CampaignResult(
             schedules=tally.schedules,
             steps=tally.steps,
-            seconds=seconds,
+            seconds=self._seconds(),
             exhausted=self.exhausted,
             states=self._states(),
             complaints=self.checks.complaints() if self.checks is not None else None,

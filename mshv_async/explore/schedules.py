@@ -19,7 +19,7 @@ from mshv_async.sim.strategies import Dfs
 from mshv_async.sim.strategies.guided import Course, Guided, Stretch, course_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from mshv_async.sim import Runtime, Tape
     from mshv_async.sim.strategies import Strategy
@@ -96,18 +96,21 @@ class Budget:
 
     executions: int
     steps: int
+    enough: Callable[[], bool] = lambda: False
     spent: int = 0
     stepped: int = 0
 
     @property
     def over(self) -> bool:
-        """Whether nothing is left."""
-        return self.spent >= self.executions or self.stepped >= self.steps
+        """Whether nothing is left, or somebody has enough."""
+        return self.spent >= self.executions or self.stepped >= self.steps or self.enough()
 
     def part(self, share: float) -> Budget:
         """Return a budget that is a share of what is left; `settle` it afterwards."""
         return Budget(
-            int((self.executions - self.spent) * share), int((self.steps - self.stepped) * share)
+            int((self.executions - self.spent) * share),
+            int((self.steps - self.stepped) * share),
+            self.enough,
         )
 
     def settle(self, part: Budget) -> None:

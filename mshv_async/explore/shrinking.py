@@ -67,12 +67,14 @@ async def shrink(
     seed: int,
     executions: int = EXECUTIONS,
     steps: int = STEPS,
+    enough: Callable[[], bool] = lambda: False,
 ) -> Shrunk:
     """Shrink the failure that ``rt`` came to. Raises RuntimeDefect if the result does not replay.
 
-    ``executions`` and ``steps`` bound the work: no execution begins once one of them is spent.
+    ``executions`` and ``steps`` bound the work: no execution begins once one of them is spent, or
+    somebody has ``enough``.
     """
-    work = _Work(subject, stage, seed, failure_of(rt), Budget(executions, steps))
+    work = _Work(subject, stage, seed, failure_of(rt), Budget(executions, steps, enough))
     await work.schedule(0.4)
     await work.scenario(0.6)
     await work.schedule(0.6)
