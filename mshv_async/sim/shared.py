@@ -23,13 +23,15 @@ class Shared:
 
     ``_embedded`` names slots whose objects live and die with this one (C's nested structs);
     ``_const`` names slots that are written once, at construction; ``_sync`` marks objects that
-    order threads (locks, queues), whose own fields no race is looked for in.
+    order threads (locks, queues), whose own fields no race is looked for in. ``_guards`` names the
+    guards of their operations that read nothing but the object, and can be asked for any thread.
     """
 
     __slots__ = ("_grave", "name")
     _embedded: ClassVar[tuple[str, ...]] = ()
     _const: ClassVar[tuple[str, ...]] = ()
     _sync: ClassVar[bool] = False
+    _guards: ClassVar[tuple[str, ...]] = ()
 
     name: str
     _grave: Place | None
