@@ -160,7 +160,10 @@ class AccessRecorder:
         names: tuple[str, ...] = model_class(obj)._guards  # type: ignore[attr-defined]
         if names:
             self._step = None  # looking is no access of the step
-            step.guards[name] = {guard: bool(getattr(obj, guard)(None)) for guard in names}
+            try:
+                step.guards[name] = {guard: bool(getattr(obj, guard)(None)) for guard in names}
+            except AttributeError:  # the step is about to make it
+                step.guards[name] = {}
             self._step = step
 
     def ended(self, threads: list[Thread]) -> None:
