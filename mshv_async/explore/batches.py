@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from mshv_async.explore.finishing import replayed
 from mshv_async.explore.tally import Tally, failing_run
@@ -31,7 +32,7 @@ class Batch:
     """The executions ``first`` … ``after`` - 1 and what they came to.
 
     ``end`` is None where others may follow, be it that the batch was left early. An ``error`` is
-    that of execution ``after``, which is not counted.
+    that of execution ``after``, which is not counted. ``seconds`` is how long it took.
     """
 
     first: int
@@ -39,6 +40,16 @@ class Batch:
     tally: Tally = field(default_factory=Tally)
     end: End | None = None
     error: Exception | None = None
+    seconds: float = 0.0
+
+
+Figures: TypeAlias = tuple[int, int, int]
+"""Schedules, steps and titles, for whoever watches."""
+
+
+def figures(batch: Batch) -> Figures:
+    """Return how far a batch is."""
+    return batch.tally.schedules, batch.tally.steps, len(batch.tally.findings)
 
 
 class Player:
@@ -72,6 +83,7 @@ class Player:
     ) -> Batch:
         """Play a batch; ``leave`` is asked after each execution whether that is enough."""
         batch = self.batch = Batch(first, first)
+        started = time.monotonic()
         try:
             await self._prepare(stage, first)
             while batch.after < after and batch.end is None:
@@ -81,6 +93,7 @@ class Player:
         except Exception as error:  # what was counted before it stands
             batch.end, batch.error = End.ERROR, error
             self._next = -1
+        batch.seconds = time.monotonic() - started
         return batch
 
     async def _prepare(self, stage: Stage, first: int) -> None:

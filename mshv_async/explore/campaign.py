@@ -89,23 +89,25 @@ def explore_sync(
         checks=checks,
         stop=stop,
         shrinks=shrink,
+        preemptions=preemptions,
         shard=shard,
     )
     deadline = None if seconds is None else time.monotonic() + seconds
-    work = work_of(campaign, preemptions, keep_going=keep_going) if workers > 1 else None
+    work = campaign.work(keep_going=keep_going) if workers > 1 else None
     if store is not None:
-        campaign.keep(store, preemptions, schedules, keep_going=keep_going, resume=resume)
+        campaign.keep(store, schedules, keep_going=keep_going, resume=resume)
 
     async def alone(stage: Stage) -> None:
         await campaign.run(stage, schedules, deadline, keep_going=keep_going, progress=progress)
 
-    with closing(campaign), interrupts(stop), fewer_collections():
+    def play() -> None:
         if work is None:
-            _guarded(campaign, lambda: run_on_stage(alone))
+            run_on_stage(alone)
         else:
-            _guarded(
-                campaign, lambda: campaign.run_workers(work, workers, schedules, deadline, progress)
-            )
+            campaign.run_workers(work, workers, schedules, deadline, progress=progress)
+
+    with closing(campaign), interrupts(stop), fewer_collections():
+        _guarded(campaign, play)
         if campaign.error is not None and not campaign.tally.schedules:
             raise campaign.error
         # What was found is shown though the search was interrupted, or broke.
@@ -160,6 +162,7 @@ class Campaign:
         checks: ModelChecks | None = None,
         stop: Stop | None = None,
         shrinks: bool = False,
+        preemptions: int | None = None,
         shard: Shard = WHOLE,
     ) -> None:
         self.stop = stop or Stop()
@@ -169,6 +172,7 @@ class Campaign:
         self.strategy_name = strategy_name
         self.seed = seed
         self.checks = checks
+        self.preemptions = preemptions
         self.shard = shard
         self.store: Store | None = None
         self.tally = Tally()
@@ -177,26 +181,28 @@ class Campaign:
         self.exhausted = False
         self.interrupted = False
         self.error: Exception | None = None
-        self._ended = False
+        self._end: End | None = None
         self._started = time.monotonic()
         self._seconds_before = 0.0
 
-    def keep(
-        self,
-        folder: Path,
-        preemptions: int | None,
-        schedules: int,
-        *,
-        keep_going: bool,
-        resume: bool,
-    ) -> None:
+    def work(self, *, keep_going: bool) -> Work:
+        """Return what worker processes are told. Raises DriverError."""
+        return Work.of(
+            self.subject,
+            self.strategy_name,
+            seed=self.seed,
+            preemptions=self.preemptions,
+            keep_going=keep_going,
+        )
+
+    def keep(self, folder: Path, schedules: int, *, keep_going: bool, resume: bool) -> None:
         """Keep what is played in a folder's store, and begin with what it holds. StoreError."""
-        identity = identity_of(self.subject, self.strategy_name, self.seed, preemptions)
+        identity = identity_of(self.subject, self.strategy_name, self.seed, self.preemptions)
         self.store = store = opened(
             folder, identity, self.shard, schedules, keep_going=keep_going, resume=resume
         )
         self.tally, self.position = store.tally(), store.position
-        self._ended = store.end is not None and not (keep_going and store.end is End.FINDING)
+        self._end = None if keep_going and store.end is End.FINDING else store.end
         self._seconds_before = store.seconds
 
     async def run(
@@ -214,27 +220,28 @@ class Campaign:
         )
         save_at = 0.0
 
-        def over() -> bool:
-            return self.stop.asked or (deadline is not None and time.monotonic() >= deadline)
-
         def leave(batch: Batch) -> bool:
             if progress is not None and not (batch.after - 1) % PROGRESS_EVERY:
                 progress(*self._so_far([figures(batch)]))
-            return over() or (self.store is not None and time.monotonic() >= save_at)
+            if self.store is not None and time.monotonic() >= save_at:
+                return True
+            return self._over(deadline)
 
         numbers = Numbers(self.position, schedules, self.shard)
-        while not self._ended and (span := numbers.take(schedules)) is not None:
+        over = False
+        while self._end is None and not over and (span := numbers.take(schedules)) is not None:
             first, after = span
-            while first < after and not self._ended:
+            while first < after and self._end is None and not over:
                 save_at = time.monotonic() + SAVE_EVERY_S
                 try:
                     self.take(await player.play(stage, first, after, leave))
                 except BaseException:
-                    self.take(player.batch)
+                    self.tally.merge(player.batch.tally)  # to be shown, but hardly whole
                     raise
                 first = self.position
-                self._ended = self._ended or over()
-        if not self._ended:
+                over = self._over(deadline)
+        self._ends()
+        if self._end is None and not over:
             # The budget may end exactly where the tree does.
             self.exhausted = self.strategy.exhaustive and not self.strategy.begin(schedules)
         if self.tally.cut or self.tally.fair:
@@ -247,6 +254,7 @@ class Campaign:
         count: int,
         schedules: int,
         deadline: float | None,
+        *,
         progress: Progress | None,
     ) -> None:
         """Let processes play up to ``schedules`` executions, until ``deadline``."""
@@ -254,26 +262,31 @@ class Campaign:
         def look() -> bool:
             if progress is not None:
                 progress(*self._so_far(workers.figures()))
-            return self.stop.asked or (deadline is not None and time.monotonic() >= deadline)
+            return self._over(deadline)
 
         workers = Workers(work, count, look)
-        if not self._ended:
+        if self._end is None:
             workers.play(Numbers(self.position, schedules, self.shard), self.take)
-        self.interrupted = self.interrupted or (self.stop.asked and not self._ended)
+        self._ends()
 
     def take(self, batch: Batch) -> None:
         """Count a batch, and store it if nothing before it is missing."""
         self.tally.merge(batch.tally)
+        self._end, self.error = batch.end, batch.error
         if batch.first == self.shard.following(self.position):
             self.position = batch.after
             if self.store is not None and batch.after > batch.first:
                 self.store.commit(batch, self._seconds())
-        self.exhausted = batch.end is End.EXHAUSTED and self.strategy.exhaustive
+
+    def _over(self, deadline: float | None) -> bool:
+        return self.stop.asked or (deadline is not None and time.monotonic() >= deadline)
+
+    def _ends(self) -> None:
+        self.exhausted = self._end is End.EXHAUSTED and self.strategy.exhaustive
         # A second ^C may strike the loop itself, which then ends in any way.
-        self.interrupted = self.stop.asked and batch.end in (None, End.ERROR)
-        if not self.interrupted:
-            self.error = batch.error
-        self._ended = batch.end is not None
+        self.interrupted = self.stop.asked and self._end in {None, End.ERROR}
+        if self.interrupted:
+            self.error = None
 
     def _so_far(self, playing: Sequence[Figures]) -> Figures:
         """Return schedules and steps with what is being played, and how many titles at least."""
