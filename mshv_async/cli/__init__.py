@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mshv_async.cli import analyze, explore, likelihood, listing, replay, run
+from mshv_async.cli import analyze, bisect, explore, likelihood, listing, replay, run
 from mshv_async.cli.app import BAD_INPUT, EXPECTED, INTERRUPTED, PROGRAM, UNEXPECTED, app
 from mshv_async.cli.errors import is_defect, is_departure, user_error
 from mshv_async.cli.output import complain, leave_the_pipe, show
@@ -24,6 +24,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "explore": explore.explore,
     "replay": replay.replay,
     "likelihood": likelihood.likelihood,
+    "bisect": bisect.bisect,
     "analyze": analyze.analyze,
     "list": listing.list_,
 }
