@@ -139,6 +139,7 @@ def test_explore_defaults_are_the_documented_ones(stand_ins, capsys):
         "preemptions": None,
         "workers": 1,
         "keep_going": False,
+        "shrink": True,
         "progress": None,
         "checks": None,
     }
@@ -146,7 +147,7 @@ def test_explore_defaults_are_the_documented_ones(stand_ins, capsys):
 
 def test_explore_takes_every_documented_option(stand_ins, capsys):
     args = "--driver v7 --strategy dfs --preemptions 2 --schedules 5 --time 1.5 --seed 9"
-    args += " --workers 2 --keep-going --out out --json"
+    args += " --workers 2 --keep-going --no-shrink --out out --json"
     main(["explore", "good.toml", *args.split()])
     assert stand_ins.asked == {
         "scenario": "good",
@@ -158,6 +159,7 @@ def test_explore_takes_every_documented_option(stand_ins, capsys):
         "preemptions": 2,
         "workers": 2,
         "keep_going": True,
+        "shrink": False,
         "progress": None,
         "checks": None,
     }

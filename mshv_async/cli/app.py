@@ -27,6 +27,8 @@ DriverOpt = Annotated[
     str,
     typer.Option("--driver", metavar="D", help="Profile, profile+patch…, or file.py:Class."),
 ]
+ReproArg = Annotated[Path, typer.Argument(metavar="FILE.repro.json")]
+TrustOpt = Annotated[bool, typer.Option("--trust", help="Run driver source that the file carries.")]
 SeedOpt = Annotated[int, typer.Option("--seed", metavar="N", min=0)]
 JsonOpt = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 LogOpt = Annotated[

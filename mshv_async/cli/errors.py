@@ -31,11 +31,19 @@ def is_defect(error: Exception) -> bool:
     return isinstance(error, RuntimeDefect)
 
 
+def is_departure(error: Exception) -> bool:
+    """Say whether a repro no longer replays: sound input, but not the outcome that it records."""
+    from mshv_async.explore.repro import Departed
+
+    return isinstance(error, Departed)
+
+
 def _input_errors() -> tuple[type[Exception], ...]:
     from mshv_async.driver import DriverError
+    from mshv_async.explore.bisecting import BisectError
     from mshv_async.explore.catalogue import StrategyError
     from mshv_async.explore.repro import ReproError
     from mshv_async.log import LogError
     from mshv_async.scenario import ScenarioError
 
-    return (DriverError, StrategyError, ReproError, LogError, ScenarioError)
+    return (BisectError, DriverError, StrategyError, ReproError, LogError, ScenarioError)

@@ -45,6 +45,10 @@ def explore(
     check: Annotated[
         bool, typer.Option("--check", help="Check the model itself too, and count its states.")
     ] = False,
+    shrink: Annotated[
+        bool,
+        typer.Option("--shrink/--no-shrink", help="Make each finding as small as it gets."),
+    ] = True,
     out: Annotated[
         Path | None,
         typer.Option("--out", metavar="DIR", help="Default: a dated folder in mshv-async-runs/."),
@@ -76,6 +80,7 @@ def explore(
             preemptions=preemptions,
             workers=workers,
             keep_going=keep_going,
+            shrink=shrink,
             progress=progress,
             checks=ModelChecks() if check else None,
         )

@@ -4,25 +4,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from mshv_async.cli.app import EXPECTED, UNEXPECTED, JsonOpt, LogOpt
+from mshv_async.cli.app import EXPECTED, UNEXPECTED, JsonOpt, LogOpt, ReproArg, TrustOpt
 from mshv_async.cli.output import check_writable, complain, keep_log, show
 
 
 def replay(
-    file: Annotated[Path, typer.Argument(metavar="FILE.repro.json")],
+    file: ReproArg,
     *,
     columns: Annotated[
         bool, typer.Option("--columns", help="Show the interleaving, a column for each thread.")
     ] = False,
     log: LogOpt = None,
-    trust: Annotated[
-        bool, typer.Option("--trust", help="Run driver source that the file carries.")
-    ] = False,
+    trust: TrustOpt = False,
     json: JsonOpt = False,
 ) -> int:
     """Replay one recorded schedule, step for step."""

@@ -5,52 +5,40 @@ from __future__ import annotations
 import gc
 import threading
 import time
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
-from mshv_async.explore.catalogue import StrategyError, make_strategy
+from mshv_async.explore.batches import Batch, End, Figures, Player, figures
+from mshv_async.explore.catalogue import check_parts, make_strategy
 from mshv_async.explore.drivers import driver_spec
+from mshv_async.explore.finishing import finish
 from mshv_async.explore.interrupts import interrupts
-from mshv_async.explore.playing import Subject, log_finding, package_version, records
-from mshv_async.explore.repro import Repro, TapeEntry, step_table
-from mshv_async.explore.results import CampaignResult, FoundFinding, RuntimeDefect
+from mshv_async.explore.numbers import WHOLE, Numbers
+from mshv_async.explore.playing import Subject
+from mshv_async.explore.results import CampaignResult, FoundFinding
+from mshv_async.explore.resuming import identity_of, opened
+from mshv_async.explore.tally import Tally
+from mshv_async.explore.transport import Work
+from mshv_async.explore.workers import Workers
 from mshv_async.sim import run_on_stage
-from mshv_async.sim.digest import digest, step_lines
-from mshv_async.sim.lockorder import LockOrder
-from mshv_async.sim.runtime import SEEN
-from mshv_async.sim.strategies import Replay, Stateful
-from mshv_async.sim.verdicts import severity
+from mshv_async.sim.strategies import Stateful
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
     from mshv_async.explore.checking import ModelChecks
     from mshv_async.explore.drivers import Driver
+    from mshv_async.explore.numbers import Shard
     from mshv_async.explore.results import Progress
+    from mshv_async.explore.store import Store
     from mshv_async.scenario import Scenario
-    from mshv_async.sim import Runtime, Stage, Tape
+    from mshv_async.sim import Stage
     from mshv_async.sim.strategies import Strategy
 
 PROGRESS_EVERY = 64
-
-
-@dataclass
-class Tally:
-    """What a campaign has come to so far."""
-
-    schedules: int = 0
-    steps: int = 0
-    findings: dict[str, FoundFinding] = field(default_factory=dict)
-    warnings: dict[str, int] = field(default_factory=dict)
-    lock_order: LockOrder = field(default_factory=LockOrder)
-    closed: set[str] = field(default_factory=set)  # lock classes of deadlocks; membership only
-    edge_schedules: dict[tuple[str, str], int] = field(default_factory=dict)
-    cut: int = 0
-    fair: int = 0
-    exhausted: bool = False
-    interrupted: bool = False
-    error: Exception | None = None
+SAVE_EVERY_S = 1.0
+"""Of what was played in this time, so much may have to be played again after a kill."""
 
 
 class Stop:
@@ -77,15 +65,21 @@ def explore_sync(
     progress: Progress | None = None,
     checks: ModelChecks | None = None,
     stop: Stop | None = None,
+    shrink: bool = False,
+    shard: Shard = WHOLE,
+    store: Path | None = None,
+    resume: bool = False,
 ) -> CampaignResult:
     """Explore a scenario from synchronous code, up to ``schedules`` executions or ``seconds``.
 
-    Stops at the first finding unless ``keep_going``. ``checks`` runs the model checkers as well.
-    Raises DriverError, StrategyError; but what goes wrong after the first execution is the
-    result's ``error``, and ^C, or ``stop`` from another thread, only ends the campaign early.
+    Stops at the first finding unless ``keep_going``. ``checks`` runs the model checkers as well;
+    ``shrink`` makes each finding as small as it gets. ``shard`` plays part of the executions.
+    ``store`` is a folder that keeps what was played, batch by batch; ``resume`` goes on from
+    there. Raises DriverError, StrategyError, StoreError; but what goes wrong after the first
+    execution is the result's ``error``, and ^C, or ``stop`` from another thread, only ends the
+    campaign early.
     """
-    if workers != 1:
-        raise StrategyError(f"--workers {workers}: only 1 worker is built so far")
+    check_parts(strategy, workers=workers, shard=shard, resume=resume, check=checks is not None)
     stop = stop or Stop()
     campaign = Campaign(
         Subject(scenario, driver_spec(driver), checking=checks is not None),
@@ -94,27 +88,44 @@ def explore_sync(
         seed=seed,
         checks=checks,
         stop=stop,
+        shrinks=shrink,
+        preemptions=preemptions,
+        shard=shard,
     )
-    started = time.monotonic()
-    deadline = None if seconds is None else started + seconds
+    deadline = None if seconds is None else time.monotonic() + seconds
+    work = campaign.work(keep_going=keep_going) if workers > 1 else None
+    if store is not None:
+        campaign.keep(store, schedules, keep_going=keep_going, resume=resume)
 
-    async def act(stage: Stage) -> None:
+    async def alone(stage: Stage) -> None:
         await campaign.run(stage, schedules, deadline, keep_going=keep_going, progress=progress)
 
-    tally = campaign.tally
+    def play() -> None:
+        if work is None:
+            run_on_stage(alone)
+        else:
+            campaign.run_workers(work, workers, schedules, deadline, progress=progress)
+
+    with closing(campaign), interrupts(stop), fewer_collections():
+        _guarded(campaign, play)
+        if campaign.error is not None and not campaign.tally.schedules:
+            raise campaign.error
+        # What was found is shown though the search was interrupted, or broke.
+        _guarded(campaign, lambda: run_on_stage(campaign.finish))
+    return campaign.result()
+
+
+def _guarded(campaign: Campaign, act: Callable[[], None]) -> None:
+    """Run a part of a campaign; what ends it is the campaign's, not the caller's."""
     try:
-        with interrupts(stop), fewer_collections():
-            run_on_stage(act)
+        act()
     except KeyboardInterrupt:
-        tally.interrupted = True
+        campaign.interrupted = True
     except Exception as error:
         # A second ^C may strike the loop itself, which then ends in any way.
-        tally.interrupted = stop.asked
-        if not stop.asked:
-            tally.error = error
-        if not tally.schedules and not stop.asked:
-            raise
-    return campaign.result(time.monotonic() - started)
+        campaign.interrupted = campaign.stop.asked
+        if not campaign.stop.asked:
+            campaign.error = error
 
 
 @contextmanager
@@ -139,7 +150,7 @@ def fewer_collections() -> Iterator[None]:
 
 
 class Campaign:
-    """Plays executions one after the other and gathers findings by title."""
+    """Plays executions one after the other in this process, and ends with what they came to."""
 
     def __init__(
         self,
@@ -150,14 +161,49 @@ class Campaign:
         seed: int,
         checks: ModelChecks | None = None,
         stop: Stop | None = None,
+        shrinks: bool = False,
+        preemptions: int | None = None,
+        shard: Shard = WHOLE,
     ) -> None:
         self.stop = stop or Stop()
+        self.shrinks = shrinks
         self.subject = subject
         self.strategy = strategy
         self.strategy_name = strategy_name
         self.seed = seed
         self.checks = checks
+        self.preemptions = preemptions
+        self.shard = shard
+        self.store: Store | None = None
         self.tally = Tally()
+        self.position = 0  # all numbers of the shard below it are in the tally
+        self.findings: Sequence[FoundFinding] = ()
+        self.exhausted = False
+        self.interrupted = False
+        self.error: Exception | None = None
+        self._end: End | None = None
+        self._started = time.monotonic()
+        self._seconds_before = 0.0
+
+    def work(self, *, keep_going: bool) -> Work:
+        """Return what worker processes are told. Raises DriverError."""
+        return Work.of(
+            self.subject,
+            self.strategy_name,
+            seed=self.seed,
+            preemptions=self.preemptions,
+            keep_going=keep_going,
+        )
+
+    def keep(self, folder: Path, schedules: int, *, keep_going: bool, resume: bool) -> None:
+        """Keep what is played in a folder's store, and begin with what it holds. StoreError."""
+        identity = identity_of(self.subject, self.strategy_name, self.seed, self.preemptions)
+        self.store = store = opened(
+            folder, identity, self.shard, schedules, keep_going=keep_going, resume=resume
+        )
+        self.tally, self.position = store.tally(), store.position
+        self._end = None if keep_going and store.end is End.FINDING else store.end
+        self._seconds_before = store.seconds
 
     async def run(
         self,
@@ -169,140 +215,127 @@ class Campaign:
         progress: Progress | None,
     ) -> None:
         """Play up to ``schedules`` executions, until ``deadline`` (monotonic seconds)."""
-        tally = self.tally
-        for number in range(schedules):
-            if not self.strategy.begin(number):
-                tally.exhausted = self.strategy.exhaustive
-                break
-            checkers = self.checks.for_execution() if self.checks is not None else ()
-            rt = await self.subject.play(stage, self.strategy, seed=self.seed, checkers=checkers)
-            self._count(rt)
-            if self.checks is not None:
-                await self.checks.judge(self.subject, stage, rt, checkers)
-            if rt.finding is not None:
-                await self._found(stage, rt, number + 1)
-                if not keep_going:
-                    break
-            if progress is not None and not number % PROGRESS_EVERY:
-                progress(tally.schedules, tally.steps, len(tally.findings))
-            if self.stop.asked:
-                tally.interrupted = True
-                break
-            if deadline is not None and time.monotonic() >= deadline:
-                break
-        else:
-            # The budget may end exactly where the tree does.
-            tally.exhausted = self.strategy.exhaustive and not self.strategy.begin(schedules)
-        if tally.cut or tally.fair:
-            # A cut execution was not judged to its end; a fair tail takes no choices.
-            tally.exhausted = False
-
-    def _count(self, rt: Runtime) -> None:
-        tally = self.tally
-        tally.schedules += 1
-        tally.steps += rt.steps
-        tally.cut += rt.cut not in (None, SEEN)
-        tally.fair += rt.fair
-        for pair in tally.lock_order.merge(rt.lock_order):
-            tally.edge_schedules[pair] = tally.schedules
-        for site, count in rt.warnings.items():
-            tally.warnings[site] = tally.warnings.get(site, 0) + count
-
-    async def _found(self, stage: Stage, rt: Runtime, number: int) -> None:
-        """Replay a finding before it is believed; keep the shortest run of each title."""
-        assert rt.finding is not None
-        title = rt.finding.title
-        if rt.finding.verdict == "deadlock":
-            self.tally.closed.update(lock.cls for t in rt.all_threads for lock in t.held)
-        known = self.tally.findings.get(title)
-        if known is not None and known.steps <= rt.steps:
-            self.tally.findings[title] = replace(known, count=known.count + 1)
-            return
-        again = await self._replay(stage, rt.tape)
-        if digest(again) != digest(rt) or again.finding is None or again.finding.title != title:
-            raise RuntimeDefect(
-                f"execution {number} found {title!r}, but its tape replays to "
-                f"{again.finding.title if again.finding else 'clean'!r} "
-                f"(departure: {again.departure})"
-            )
-        finding = log_finding(again)
-        assert finding is not None
-        self.tally.findings[title] = FoundFinding(
-            finding=finding,
-            repro=self._repro(again),
-            first_schedule=known.first_schedule if known else number,
-            count=known.count + 1 if known else 1,
-            steps=rt.steps,
-            preemptions=len(rt.preempted_at),
-            records=records(again),
+        player = Player(
+            self.subject, self.strategy, seed=self.seed, keep_going=keep_going, checks=self.checks
         )
+        save_at = 0.0
 
-    async def _replay(self, stage: Stage, tape: Tape) -> Runtime:
-        replay = Replay(tuple(tape))
-        replay.begin(0)
-        return await self.subject.play(stage, replay, seed=self.seed, keep=True)
+        def leave(batch: Batch) -> bool:
+            if progress is not None and not (batch.after - 1) % PROGRESS_EVERY:
+                progress(*self._so_far([figures(batch)]))
+            if self.store is not None and time.monotonic() >= save_at:
+                return True
+            return self._over(deadline)
 
-    def _repro(self, rt: Runtime) -> Repro:
-        assert rt.finding is not None
-        scenario, driver = self.subject.scenario, self.subject.driver
-        return Repro(
-            scenario=scenario.text,
-            scenario_name=scenario.name,
-            files=scenario.files(),
-            driver=driver.name,
-            driver_source=driver.source,
+        numbers = Numbers(self.position, schedules, self.shard)
+        over = False
+        while self._end is None and not over and (span := numbers.take(schedules)) is not None:
+            first, after = span
+            while first < after and self._end is None and not over:
+                save_at = time.monotonic() + SAVE_EVERY_S
+                try:
+                    self.take(await player.play(stage, first, after, leave))
+                except BaseException:
+                    self.tally.merge(player.batch.tally)  # to be shown, but hardly whole
+                    raise
+                first = self.position
+                over = self._over(deadline)
+        self._ends()
+        if self._end is None and not over:
+            # The budget may end exactly where the tree does.
+            self.exhausted = self.strategy.exhaustive and not self.strategy.begin(schedules)
+        if self.tally.cut or self.tally.fair:
+            # A cut execution was not judged to its end; a fair tail takes no choices.
+            self.exhausted = False
+
+    def run_workers(
+        self,
+        work: Work,
+        count: int,
+        schedules: int,
+        deadline: float | None,
+        *,
+        progress: Progress | None,
+    ) -> None:
+        """Let processes play up to ``schedules`` executions, until ``deadline``."""
+
+        def look() -> bool:
+            if progress is not None:
+                progress(*self._so_far(workers.figures()))
+            return self._over(deadline)
+
+        workers = Workers(work, count, look)
+        if self._end is None:
+            workers.play(Numbers(self.position, schedules, self.shard), self.take)
+        self._ends()
+
+    def take(self, batch: Batch) -> None:
+        """Count a batch, and store it if nothing before it is missing."""
+        self.tally.merge(batch.tally)
+        self._end, self.error = batch.end, batch.error
+        if batch.first == self.shard.following(self.position):
+            self.position = batch.after
+            if self.store is not None and batch.after > batch.first:
+                self.store.commit(batch, self._seconds())
+
+    def _over(self, deadline: float | None) -> bool:
+        return self.stop.asked or (deadline is not None and time.monotonic() >= deadline)
+
+    def _ends(self) -> None:
+        self.exhausted = self._end is End.EXHAUSTED and self.strategy.exhaustive
+        # A second ^C may strike the loop itself, which then ends in any way.
+        self.interrupted = self.stop.asked and self._end in {None, End.ERROR}
+        if self.interrupted:
+            self.error = None
+
+    def _so_far(self, playing: Sequence[Figures]) -> Figures:
+        """Return schedules and steps with what is being played, and how many titles at least."""
+        tally = self.tally
+        titles = max(len(tally.findings), *(found for _, _, found in playing), 0)
+        schedules = tally.schedules + sum(played for played, _, _ in playing)
+        return schedules, tally.steps + sum(steps for _, steps, _ in playing), titles
+
+    def _seconds(self) -> float:
+        return self._seconds_before + time.monotonic() - self._started
+
+    def close(self) -> None:
+        """Let go of the store."""
+        if self.store is not None:
+            self.store.close()
+
+    async def finish(self, stage: Stage) -> None:
+        """Replay what was found, shrink it, and keep it for the report."""
+        self.findings, errors = await finish(
+            self.tally,
+            self.subject,
+            stage,
             strategy=self.strategy_name,
             seed=self.seed,
-            decisions=[TapeEntry(*decision) for decision in rt.tape],
-            digest=digest(rt),
-            verdict=rt.finding.verdict,
-            title=rt.finding.title,
-            package_version=package_version(),
-            steps=step_table(step_lines(rt)),
+            shrinks=self.shrinks,
+            enough=lambda: self.stop.asked,
         )
+        if self.error is None and errors:
+            self.error = errors[0]
 
     def _states(self) -> int | None:
         if isinstance(self.strategy, Stateful):
             return self.strategy.states
         return self.checks.states if self.checks is not None else None
 
-    def result(self, seconds: float) -> CampaignResult:
+    def result(self) -> CampaignResult:
         """Return what the campaign came to; findings from the worst."""
         tally = self.tally
-        findings = sorted(
-            tally.findings.values(), key=lambda f: (severity(f.finding.verdict), f.finding.title)
-        )
         return CampaignResult(
             schedules=tally.schedules,
             steps=tally.steps,
-            seconds=seconds,
-            exhausted=tally.exhausted,
+            seconds=self._seconds(),
+            exhausted=self.exhausted,
             states=self._states(),
             complaints=self.checks.complaints() if self.checks is not None else None,
-            findings=findings,
-            predicted=_predicted(tally),
-            warnings=tally.warnings,
+            findings=self.findings,
+            predicted=tally.predicted(),
+            warnings=dict(sorted(tally.warnings.items())),
             cut=tally.cut,
-            interrupted=tally.interrupted,
-            error=tally.error,
+            interrupted=self.interrupted,
+            error=self.error,
         )
-
-
-def _predicted(tally: Tally) -> list[str]:
-    """Return the inversions of lock classes that no deadlock found has closed.
-
-    Each edge names the schedule that first took it; seed and number play it again.
-    """
-    lines = []
-    for cycle in tally.lock_order.inversions():
-        if tally.closed.issuperset(cycle):
-            continue
-        pairs = list(zip(cycle, (*cycle[1:], cycle[0]), strict=True))
-        lines.append(
-            "; ".join(
-                f"{tally.lock_order.edges[pair].thread} takes {pair[1]} under {pair[0]} "
-                f"(schedule {tally.edge_schedules[pair]})"
-                for pair in pairs
-            )
-        )
-    return lines

@@ -8,9 +8,12 @@ The items are what `list --json` prints (formats.md 2). Each kind imports only w
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mshv_async.sim import strategies
+
+if TYPE_CHECKING:
+    from mshv_async.explore.numbers import Shard
 
 # By the names of the command line. `replay` is no choice here: it needs a recording.
 STRATEGIES: dict[str, type[strategies.Strategy]] = {
@@ -22,6 +25,7 @@ STRATEGIES: dict[str, type[strategies.Strategy]] = {
     "starve": strategies.Starve,
     "dfs": strategies.Dfs,
     "stateful": strategies.Stateful,
+    "dpor": strategies.Dpor,
 }
 _SAMPLING = (
     strategies.RandomWalk,
@@ -58,6 +62,27 @@ def check_strategy(name: str, *, preemptions: int | None = None) -> None:
     if preemptions is not None and not issubclass(STRATEGIES[name], strategies.Dfs):
         allowed = "dfs, stateful"
         raise StrategyError(f"--preemptions: strategy {name} has no such bound; allowed: {allowed}")
+
+
+def check_parts(name: str, *, workers: int, shard: Shard, resume: bool, check: bool) -> None:
+    """Raise StrategyError if a strategy's executions cannot be divided as is asked.
+
+    An exhaustive strategy goes from each execution to the next, in one process without a pause.
+    """
+    asked = {
+        f"--workers {workers}": workers > 1,
+        f"--shard {shard}": shard.parts > 1,
+        "--resume": resume,
+    }
+    for option in [option for option, is_asked in asked.items() if is_asked]:
+        if STRATEGIES[name].exhaustive:
+            allowed = ", ".join(n for n, cls in STRATEGIES.items() if not cls.exhaustive)
+            raise StrategyError(
+                f"{option}: strategy {name} needs each execution for the next one; "
+                f"allowed: {allowed}"
+            )
+        if check:
+            raise StrategyError(f"{option}: --check looks at all executions together; leave it out")
 
 
 def catalogue(kind: str) -> list[Item]:

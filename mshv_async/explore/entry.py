@@ -52,15 +52,16 @@ async def explore(
     preemptions: int | None = None,
     keep_going: bool = False,
     check: bool = False,
+    shrink: bool = True,
     out: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Outcome:
     """Explore up to `schedules` interleavings of a scenario, or for `seconds`.
 
     `driver` is a name (`v9+check-access`), a class, or `file.py:Class`. Stops at the first finding
-    unless `keep_going`; `preemptions` bounds each schedule of strategy `dfs`; `check` also checks
-    the model; `out` is a folder for `outcome.json` and the repro files. `progress` is called from
-    the thread that works.
+    unless `keep_going`; each is made as small as it gets, unless `shrink` is off. `preemptions`
+    bounds each schedule of strategy `dfs`; `check` also checks the model; `out` is a folder for
+    `outcome.json` and the repro files. `progress` is called from the thread that works.
 
     Raises ScenarioError, DriverError, StrategyError, OSError for input that cannot be used, and
     RuntimeError inside the simulated loop. Cancelled, it ends with the execution that it is in.
@@ -79,6 +80,7 @@ async def explore(
             seconds=seconds,
             preemptions=preemptions,
             keep_going=keep_going,
+            shrink=shrink,
             progress=progress,
             stop=stop,
         )
@@ -97,6 +99,7 @@ def explore_sync(
     preemptions: int | None = None,
     keep_going: bool = False,
     check: bool = False,
+    shrink: bool = True,
     out: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Outcome:
@@ -113,6 +116,7 @@ def explore_sync(
         seconds=seconds,
         preemptions=preemptions,
         keep_going=keep_going,
+        shrink=shrink,
         progress=progress,
     )
 

@@ -24,7 +24,11 @@ if TYPE_CHECKING:
 
 
 class FoundBug(msgspec.Struct, frozen=True):
-    """One finding of a campaign; `repro` is the absolute path of its file, null if not saved."""
+    """One finding of a campaign; `repro` is the absolute path of its file, null if not saved.
+
+    `steps` and `preemptions` are those of the run in it, the `original` ones those of the run as
+    it was found, before it was shrunk.
+    """
 
     verdict: str
     title: str
@@ -33,6 +37,8 @@ class FoundBug(msgspec.Struct, frozen=True):
     steps: int
     preemptions: int
     repro: str | None
+    original_steps: int
+    original_preemptions: int
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -194,6 +200,8 @@ def campaign_outcome(
                 steps=found.steps,
                 preemptions=found.preemptions,
                 repro=path,
+                original_steps=found.original_steps,
+                original_preemptions=found.original_preemptions,
             )
             for found, path in zip(campaign.findings, paths, strict=True)
         ],

@@ -14,6 +14,10 @@ class ReproError(Exception):
     """A file that cannot be replayed: damaged, of another schema, or not trusted. One line."""
 
 
+class Departed(ReproError):
+    """A repro that leaves its recording when it is replayed. One line: at which step, and why."""
+
+
 class TapeEntry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One decision: which choice, what was taken, out of how many. JSON: `[label, value, bound]`.
 
@@ -41,12 +45,27 @@ class StepTable(msgspec.Struct, frozen=True):
         return [self.table[number] for number in self.index]
 
 
+class Original(msgspec.Struct, frozen=True, kw_only=True):
+    """The run that a shrunk one was found as.
+
+    `scenario` is its text if the repro's is a smaller one, else null. `trace`: its steps, as those
+    of the repro.
+    """
+
+    decisions: list[TapeEntry]
+    digest: str
+    steps: int
+    preemptions: int
+    scenario: str | None = None
+    trace: StepTable = msgspec.field(default_factory=lambda: StepTable([], []))
+
+
 class Repro(msgspec.Struct, frozen=True, kw_only=True):
     """One schedule of one scenario on one driver, with all that replaying it needs.
 
     `scenario` is the whole text of the scenario file; `files` holds the traces it uses, by name;
-    `driver_source` the text of a user's driver file, else None. Keys of later versions are
-    ignored on loading.
+    `driver_source` the text of a user's driver file, else None; `original` the run before it was
+    shrunk, if it was. Keys of later versions are ignored on loading.
     """
 
     schema: str = REPRO_SCHEMA
@@ -63,6 +82,21 @@ class Repro(msgspec.Struct, frozen=True, kw_only=True):
     title: str
     package_version: str
     steps: StepTable = msgspec.field(default_factory=lambda: StepTable([], []))
+    original: Original | None = None
+
+    def before_shrinking(self) -> Repro:
+        """Return the repro of the run as it was found. Raises ReproError if this is that run."""
+        found = self.original
+        if found is None:
+            raise ReproError("holds no original: this is the run as it was found")
+        return msgspec.structs.replace(
+            self,
+            scenario=self.scenario if found.scenario is None else found.scenario,
+            decisions=found.decisions,
+            digest=found.digest,
+            steps=found.trace,
+            original=None,
+        )
 
 
 def save_repro(path: str | Path, repro: Repro) -> None:

@@ -41,11 +41,27 @@ class RunResult:
 
 
 @dataclass(frozen=True, slots=True)
+class Shrinking:
+    """How far a finding was shrunk, from how much, in so many executions.
+
+    `fewest`: no schedule of its scenario with fewer preemptions fails in this way; `minimal`: no
+    single stretch of its schedule can be left out. `reduced`: its scenario was made smaller.
+    """
+
+    executions: int
+    fewest: bool
+    minimal: bool
+    reduced: bool
+    original_steps: int
+    original_preemptions: int
+
+
+@dataclass(frozen=True, slots=True)
 class FoundFinding:
     """One bug that a campaign found: its smallest failing run, and how often it was seen.
 
     `first_schedule` counts from 1; `steps`, `preemptions`, `records` are those of the run in
-    `repro`.
+    `repro`. `shrinking` says what it was shrunk from, None if that was not tried.
     """
 
     finding: Finding
@@ -55,6 +71,17 @@ class FoundFinding:
     steps: int
     preemptions: int
     records: Sequence[Record] = ()
+    shrinking: Shrinking | None = None
+
+    @property
+    def original_steps(self) -> int:
+        """Steps of the run as it was found."""
+        return self.steps if self.shrinking is None else self.shrinking.original_steps
+
+    @property
+    def original_preemptions(self) -> int:
+        """Preemptions of the run as it was found."""
+        return self.preemptions if self.shrinking is None else self.shrinking.original_preemptions
 
 
 @dataclass(frozen=True, slots=True)

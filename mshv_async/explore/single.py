@@ -10,7 +10,7 @@ from mshv_async.driver import DriverSpec
 from mshv_async.explore.drivers import Driver, driver_spec
 from mshv_async.explore.interrupts import interrupts
 from mshv_async.explore.playing import Subject, run_result
-from mshv_async.explore.repro import Repro, check_trust
+from mshv_async.explore.repro import Departed, Repro, check_trust
 from mshv_async.explore.results import CLEAN, ReplayResult, RunResult
 from mshv_async.scenario import Scenario
 from mshv_async.sim import Decision, run_on_stage
@@ -73,6 +73,14 @@ def replay_repro(repro: Repro, trust: bool, driver: Driver | None = None) -> Rep
     departure = _departure(repro, rt, strategy.left)
     matches = departure is None
     return ReplayResult(run=result, matches=matches, departure=departure)
+
+
+def replay_exactly(repro: Repro, *, trust: bool) -> RunResult:
+    """Replay a repro that must replay. Raises Departed where it leaves its recording."""
+    result = replay_repro(repro, trust)
+    if not result.matches:
+        raise Departed(f"the repro no longer replays: {result.departure}")
+    return result.run
 
 
 def _departure(repro: Repro, rt: Runtime, decisions_left: int) -> str | None:

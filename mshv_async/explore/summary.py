@@ -14,7 +14,7 @@ from mshv_async.log.tables import duration
 if TYPE_CHECKING:
     from mshv_async.explore.outcome import Outcome, ReplayOutcome, RunOutcome
     from mshv_async.explore.repro import Repro
-    from mshv_async.explore.results import ReplayResult, RunResult
+    from mshv_async.explore.results import FoundFinding, ReplayResult, RunResult
 
 
 def campaign_text(outcome: Outcome) -> str:
@@ -67,13 +67,33 @@ def coverage_lines(outcome: Outcome) -> list[str]:
 
 def _finding_lines(outcome: Outcome) -> list[str]:
     lines = []
-    for number, bug in enumerate(outcome.findings, 1):
+    both = zip(outcome.campaign.findings, outcome.findings, strict=True)
+    for number, (found, bug) in enumerate(both, 1):
         seen = f"first in schedule {bug.first_schedule:,}, seen {_times(bug.count)}"
         size = f"{_count(bug.steps, 'step')}, {_count(bug.preemptions, 'preemption')}"
         lines += [f"finding {number}: {bug.title}", f"  {seen}, {size}"]
+        lines += [f"  {line}" for line in shrunk_lines(found)]
         if bug.repro:
             lines.append(f"  {shown_path(bug.repro)}")
     return lines
+
+
+def shrunk_lines(found: FoundFinding) -> list[str]:
+    """Say what shrinking came to, and what is known of the result; nothing if it was not tried."""
+    how = found.shrinking
+    if how is None:
+        return []
+    is_ = f"{_count(found.steps, 'step')}, {_count(found.preemptions, 'preemption')}"
+    was = f"{_count(how.original_steps, 'step')}, "
+    was += _count(how.original_preemptions, "preemption")
+    what = "not made smaller" if was == is_ else f"shrunk from {was} to {is_}"
+    known = ["its scenario was made smaller"] if how.reduced else []
+    if how.fewest:
+        known.append("no schedule has fewer preemptions")
+    elif how.minimal:
+        known.append("no part of its schedule can be left out")
+    lines = [f"{what} ({_count(how.executions, 'execution')})"]
+    return [*lines, "; ".join(known)] if known else lines
 
 
 def expectation(outcome: Outcome | RunOutcome) -> str:

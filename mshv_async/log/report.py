@@ -84,13 +84,14 @@ def stack_lines(stacks: Mapping[str, Sequence[str]], involved: Collection[str] =
         if not frames:
             continue
         if involved and actor not in involved:
-            others.append(f"{INDENT}{actor}: {_folded(frames)}")
+            others.append(f"{INDENT}{actor}: {folded_stack(frames)}")
         else:
             lines += [f"{actor}:", *(INDENT + frame for frame in frames)]
     return [*lines, "also in the driver:", *others] if others else lines
 
 
-def _folded(frames: Sequence[str]) -> str:
+def folded_stack(frames: Sequence[str]) -> str:
+    """Render a stack in one line, innermost function first; of a deep one the middle is counted."""
     between = len(frames) - FRAMES_SHOWN - 1
     if between <= 1:
         return " < ".join(frames)

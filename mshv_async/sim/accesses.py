@@ -20,7 +20,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mshv_async.sim.current import current_thread
-from mshv_async.sim.shared import model_class, name_of
+from mshv_async.sim.faults import ModelFault
+from mshv_async.sim.shared import is_freed, model_class, name_of
 
 if TYPE_CHECKING:
     from mshv_async.sim.op import Op
@@ -31,19 +32,29 @@ READ, WRITE = "r", "w"
 Place = tuple[str, str]
 """An object's name and which part of it; one part only for objects that order threads."""
 
+CLOSING: Place = ("runtime", "closing")
+"""Whether only daemons and threads that go on for ever are left. Then daemons no longer start, and
+timers that would wake daemons no longer fire."""
+
 Access = tuple[int, int, str]
 """Half-open range (empty: all of it), and READ, WRITE, or how the operation commutes."""
 
 
 class Footprint:
-    """What one step of thread ``tid`` read and wrote, by place; ``op`` is what it began with."""
+    """What one step of thread ``tid`` read and wrote, by place; ``op`` is what it began with.
 
-    __slots__ = ("accesses", "op", "tid")
+    ``guards``: of the ordering objects that it met, by name, which of their guards held before.
+    ``ends``: it ended the execution, and what that came to depends on where all others stood.
+    """
+
+    __slots__ = ("accesses", "ends", "guards", "op", "tid")
 
     def __init__(self, tid: int, op: Op) -> None:
         self.tid = tid
         self.op = op
         self.accesses: dict[Place, list[Access]] = {}
+        self.guards: dict[str, dict[str, bool]] = {}
+        self.ends = False
 
     def add(self, place: Place, lo: int, hi: int, mode: str) -> None:
         """Enter an access, once."""
@@ -66,6 +77,11 @@ class Footprint:
 
 def conflict(one: Footprint, other: Footprint) -> bool:
     """Say whether the order of two steps of different threads can matter."""
+    return one.ends or other.ends or touch(one, other)
+
+
+def touch(one: Footprint, other: Footprint) -> bool:
+    """Say whether two steps touch the same place in ways that do not commute."""
     a, b = one.accesses, other.accesses
     if len(b) < len(a):
         a, b = b, a
@@ -86,13 +102,16 @@ def clash(x: Access, y: Access) -> bool:
 class AccessRecorder:
     """Records the footprints of one execution: ``steps[i]`` is that of ``rt.trace[i]``.
 
-    While ``on`` is False the entries are None: steps that a search repeats need no second look.
-    ``parents``: by tid of a thread that was created while the execution ran, the index of the
-    step that did it.
+    While ``on`` is False, and for the first ``skip`` steps, the entries are None: steps that a
+    search repeats need no second look. ``pending``: what the threads were about to do that had
+    not finished when the execution ended, and whether they could. ``parents``: by tid of a
+    thread that was created while the execution ran, the index of the step that did it.
     """
 
     def __init__(self, *, on: bool = True) -> None:
         self.on = on
+        self.skip = 0
+        self.pending: list[tuple[Footprint, bool]] = []
         self.steps: list[Footprint | None] = []
         self.parents: dict[int, int] = {}
         self._step: Footprint | None = None
@@ -105,20 +124,25 @@ class AccessRecorder:
 
     def step_begins(self, thread: Thread, op: Op) -> None:
         """Begin a footprint with what was declared."""
-        self._own = None
-        if not self.on:
+        if not self.on or len(self.steps) < self.skip:
             self._step = None
             self.steps.append(None)
             return
         self._step = step = Footprint(thread.tid, op)
         self.steps.append(step)
+        self._declared(step, thread, op)
+
+    def _declared(self, step: Footprint, thread: Thread, op: Op) -> None:
+        """Enter what is known before a step: its operation, and what lets it happen."""
+        self._own = None
         step.add(("thread", thread.name), 0, 0, READ)
-        if thread.forever:
-            step.add(("runtime", "closing"), 0, 0, READ)
+        if thread.forever or (thread.daemon and op.label == "thread.start"):
+            step.add(CLOSING, 0, 0, READ)
         obj = op.obj
         if obj is not None and model_class(obj)._sync:  # type: ignore[attr-defined]
             mode = op.commutes or (WRITE if op.write else READ)
             self._own = name = name_of(obj)
+            self._look_at_guards(step, obj, name)
             step.add((name, ""), op.lo, op.hi, mode)
             if op.looks:
                 step.add((name, "arrivals"), 0, 0, READ)
@@ -128,6 +152,37 @@ class AccessRecorder:
                 op.guard(thread)
             finally:
                 current_thread.reset(token)
+
+    def _look_at_guards(self, step: Footprint, obj: Any, name: str) -> None:
+        """Note which guards of an ordering object hold before the step changes it."""
+        if is_freed(obj):
+            return
+        names: tuple[str, ...] = model_class(obj)._guards  # type: ignore[attr-defined]
+        if names:
+            self._step = None  # looking is no access of the step
+            try:
+                step.guards[name] = {guard: bool(getattr(obj, guard)(None)) for guard in names}
+            except AttributeError:  # the step is about to make it
+                step.guards[name] = {}
+            self._step = step
+
+    def ended(self, threads: list[Thread]) -> None:
+        """Keep what the threads were about to do when the execution ended."""
+        if not self.on:
+            return
+        for thread in threads:
+            if not thread.finished:
+                self._step = step = Footprint(thread.tid, thread.op)
+                able = True
+                try:
+                    self._declared(step, thread, thread.op)
+                    able = thread.enabled
+                except ModelFault:  # what it waited for was freed just now
+                    pass
+                self._step = None
+                if thread.op.label == "timer.fire":
+                    step.add(CLOSING, 0, 0, READ)
+                self.pending.append((step, able))
 
     def touched(self, obj: Any, what: str, write: bool, lo: int, hi: int) -> None:
         """Enter an access of the step, or of the oracle that judges it."""
@@ -139,6 +194,8 @@ class AccessRecorder:
         if not model_class(obj)._sync:  # type: ignore[attr-defined]
             step.add((name, what), lo, hi, mode)
         elif name != self._own:
+            if name not in step.guards:
+                self._look_at_guards(step, obj, name)
             step.add((name, ""), 0, 0, mode)
 
     observed = touched

@@ -26,6 +26,7 @@ class Mailbox(Shared, Generic[M]):
     __slots__ = ("_receive", "capacity", "messages", "receiver")
     _const = ("_receive", "capacity")
     _sync = True
+    _guards = ("_has_some", "_has_room")
 
     def __init__(self, name: str, capacity: int = 64) -> None:
         super().__init__(name)
@@ -34,11 +35,11 @@ class Mailbox(Shared, Generic[M]):
         self.receiver: Thread | None = None
         self._receive = Op("mailbox.receive", self, guard=self._has_some, kind=SLEEP, idle=True)
 
-    def _has_some(self, thread: Thread) -> bool:
+    def _has_some(self, thread: Thread | None) -> bool:
         del thread
         return bool(self.messages)
 
-    def _has_room(self, thread: Thread) -> bool:
+    def _has_room(self, thread: Thread | None) -> bool:
         del thread
         return len(self.messages) < self.capacity
 
@@ -92,6 +93,7 @@ class Reply(Shared, Generic[M]):
 
     __slots__ = ("answerer", "value")
     _sync = True
+    _guards = ("_answered",)
 
     def __init__(self, name: str, answerer: Thread | None = None) -> None:
         super().__init__(name)
@@ -103,7 +105,7 @@ class Reply(Shared, Generic[M]):
         assert isinstance(self.value, _Nothing), f"{self.name} answered twice"
         self.value = value
 
-    def _answered(self, thread: Thread) -> bool:
+    def _answered(self, thread: Thread | None) -> bool:
         del thread
         return not isinstance(self.value, _Nothing)
 

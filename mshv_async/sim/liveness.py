@@ -2,7 +2,8 @@
 
 At the first bound the strategy loses its say: threads run round robin, and one that offers the
 processor (a retry) waits until the others that can run have run. Whoever makes no progress for
-another bound then cannot blame the schedule.
+another bound then cannot blame the schedule. If the state repeats and the fair scheduler cannot
+leave the loop, the bound is not waited for (:mod:`mshv_async.sim.loops`).
 
 A thread with a fatal signal pending owes more: it has to leave under every fair schedule, also
 where all processors run at the same speed. So from the signal on the strategy may choose that the
@@ -11,14 +12,20 @@ tail begins at once, and while anybody is to leave each turn is one step.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from mshv_async.sim import verdicts
+from mshv_async.sim.loops import LoopWatch
 from mshv_async.sim.thread import START
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mshv_async.sim.faults import Finding
+    from mshv_async.sim.op import Op
     from mshv_async.sim.runtime import Runtime
-    from mshv_async.sim.thread import Thread
+    from mshv_async.sim.thread import Ledger, Thread
 
 QUANTUM_STEPS = 64
 #: So many turns a thread has had before it is blamed.
@@ -44,13 +51,16 @@ def round_robin(rt: Runtime, enabled: list[Thread], cur: Thread | None) -> Threa
     for thread in enabled:
         thread.waited = True
     oldest = min(enabled, key=lambda t: (t.ran_at, t.tid))
-    if cur is not None and cur in enabled and not cur.op.yields and rt.quantum > 0:
-        rt.quantum -= 1
-        if rt.steps - max(oldest.ran_at, rt.fair_since) <= QUANTUM_STEPS * len(rt.live):
-            cur.ran_at = rt.steps
-            return cur
-    rt.turns += 1
     leaving = rt.killed and any(t.ledger.leaving for t in rt.live)
+    if cur is not None and cur in enabled and not cur.op.yields:
+        if rt.loops is not None and (rt.quantum > 0 or not leaving):
+            rt.loops.chance_at = rt.steps  # another time the turn may have another length
+        if rt.quantum > 0:
+            rt.quantum -= 1
+            if rt.steps - max(oldest.ran_at, rt.fair_since) <= QUANTUM_STEPS * len(rt.live):
+                cur.ran_at = rt.steps
+                return cur
+    rt.turns += 1
     rt.quantum = 0 if leaving else _turn_steps(rt.turns)
     if cur is oldest and len(enabled) > 1:
         oldest = min((t for t in enabled if t is not cur), key=lambda t: (t.ran_at, t.tid))
@@ -138,7 +148,41 @@ def _asleep(rt: Runtime, thread: Thread) -> bool:
 
 
 def _no_progress(rt: Runtime, thread: Thread) -> None:
-    """End the execution: fairly scheduled for a whole bound, the operation did not end.
+    """End the execution: fairly scheduled for a whole bound, the operation did not end."""
+    ledger = thread.ledger
+    loop = ledger.loop if ledger.loop is not None and ledger.loop[0] >= ledger.mark else None
+    finding = _finding(rt, thread, rt.trace[rt.fair_since :])
+    if rt.mode == "explore":
+        told = verdicts.bounded(rt)
+        if loop is not None:
+            loop = (loop[0] + 1, loop[1] + 1)
+            told = verdicts.repeating(rt, thread, loop, closed=False)
+        finding = replace(finding, story=(*finding.story, told), loop=loop)
+    _blame(rt, thread, finding, loop)
+
+
+def look_for_loops(
+    rt: Runtime, enabled: list[Thread], cur: Thread | None, *, suspended: bool
+) -> None:
+    """Look at a decision of the fair tail; end the execution if it is in a closed loop."""
+    suspected, watch = rt.suspected, rt.loops
+    if suspected is not None and suspected.released:
+        rt.finish(None)
+        return
+    assert watch is not None
+    found = watch.look(enabled, cur, suspended=suspended)
+    if found is None:
+        return
+    thread = watch.blamed
+    rt.lasting_calls = {**rt.lasting_calls, **watch.calls}
+    finding = _finding(rt, thread, rt.trace[found[0] : found[1]])
+    loop = (found[0] + 1, found[1] + 1)
+    told = verdicts.repeating(rt, thread, loop, closed=True)
+    _blame(rt, thread, replace(finding, story=(*finding.story, told), loop=loop), loop)
+
+
+def _finding(rt: Runtime, thread: Thread, steps: Sequence[tuple[int, Op]]) -> Finding:
+    """Word what a thread came to that made no progress in ``steps``.
 
     Livelock if its threads stepped; but if all they did was to stand at the same wait, be woken
     and wait again, what it waits for came and went: starvation. A thread that was to leave is
@@ -146,15 +190,76 @@ def _no_progress(rt: Runtime, thread: Thread) -> None:
     """
     op = thread.op
     serving = {t.tid for t in rt.live if t.ledger is thread.ledger}
-    steps = [o for tid, o in rt.trace[rt.fair_since :] if tid in serving]
-    moved = op.guard is None or any(o.label != op.label or o.obj is not op.obj for o in steps)
-    came = moved or bool(steps) or thread.waited
+    own = [o for tid, o in steps if tid in serving]
+    moved = op.guard is None or any(o.label != op.label or o.obj is not op.obj for o in own)
+    came = moved or bool(own) or thread.waited
     if thread.ledger.leaving and came:
-        rt.finish(verdicts.unkillable(rt, thread))
-    elif moved:
-        rt.finish(verdicts.livelock(rt, thread))
-    else:
-        rt.finish(verdicts.starved(rt, thread, came=came))
+        return verdicts.unkillable(rt, thread)
+    if moved:
+        return verdicts.livelock(rt, thread)
+    return verdicts.starved(rt, thread, came=came)
+
+
+@dataclass(frozen=True, slots=True)
+class Suspected:
+    """A finding of no progress, while it is tried whether the threads that go on for ever cause it.
+
+    They end, and the execution goes on for at most another bound. ``done``: what the operation's
+    ledger counted when they were told to end.
+    """
+
+    finding: Finding
+    ledger: Ledger
+    done: int
+    adversaries: tuple[str, ...]
+
+    @property
+    def released(self) -> bool:
+        """Whether the operation ended since."""
+        return not self.ledger.owes or self.ledger.done != self.done
+
+    def told(self, ending: Finding | None) -> Finding:
+        """Return the finding with what was learnt; ``ending``: how the execution ended."""
+        if self.released:
+            return _with_line(self.finding, verdicts.adversary(self.adversaries))
+        if ending is not None and ending.verdict not in verdicts.WAITING:
+            return self.finding  # the trial was disturbed
+        return _with_line(self.finding, verdicts.adversary(()))
+
+
+def _with_line(finding: Finding, line: str) -> Finding:
+    return replace(finding, story=(*finding.story, line))
+
+
+def _blame(rt: Runtime, thread: Thread, finding: Finding, loop: tuple[int, int] | None) -> None:
+    """End the execution with a finding, or first learn whether it needs an endless adversary."""
+    if rt.suspected is not None:
+        rt.finish(None)
+        return
+    if rt.mode != "explore":
+        rt.finish(finding)
+        return
+    first, end = (loop[0] - 1, loop[1] - 1) if loop else (rt.fair_since, rt.steps)
+    ran = {tid for tid, _ in rt.trace[first:end]}
+    endless = (t for t in rt.live if t.tid in ran and t.forever and not t.fatal_pending)
+    names = tuple(t.name for t in endless)
+    if not names or rt.settled_at is not None:
+        rt.finish(_with_line(finding, verdicts.adversary(())))
+        return
+    finding = verdicts.with_bystanders(rt, finding)
+    rt.suspected = Suspected(finding, thread.ledger, thread.ledger.done, names)
+    settle(rt)
+
+
+def settle(rt: Runtime) -> None:
+    """Begin the second phase: nothing fails and nobody interferes any more, all run fairly.
+
+    Whoever goes on for ever, and whatever the host does of itself, ends its operation and begins
+    no other. All that is under way then has to end within the bound.
+    """
+    rt.settled_at = rt.steps
+    rt.closing = True
+    turn_fair(rt)
 
 
 def kill_sent(rt: Runtime) -> None:
@@ -166,6 +271,8 @@ def kill_sent(rt: Runtime) -> None:
         return
     rt.killed = True
     adversary = any(t.forever and not t.fatal_pending for t in rt.live)
+    if adversary and rt.recorder is not None:
+        rt.recorder.told(("runtime", "killed"))
     if adversary and rt.choose("liveness.fair", 2):
         turn_fair(rt)
 
@@ -181,6 +288,9 @@ def turn_fair(rt: Runtime) -> None:
         thread.waited = False
         thread.ran_at = 0
         thread.turns = 0
+    if rt.mode == "explore" and rt.watches_loops:
+        rt.loops = LoopWatch(rt)
+        rt.suspended = True  # a running thread does not show where it stands
 
 
 def hung_task(rt: Runtime, now_ns: int) -> None:

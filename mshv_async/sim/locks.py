@@ -63,6 +63,7 @@ class Mutex(Shared):
     __slots__ = ("_lock", "_unlock", "cls", "initialised", "owner")
     _const = ("_lock", "_unlock", "cls")
     _sync = True
+    _guards = ("_free",)
 
     def __init__(self, name: str, cls: str, *, initialised: bool = True) -> None:
         super().__init__(name)
@@ -82,7 +83,7 @@ class Mutex(Shared):
         self.owner = None
         self.initialised = True
 
-    def _free(self, thread: Thread) -> bool:
+    def _free(self, thread: Thread | None) -> bool:
         # Waiting needs the wait list; in zeroed memory the attempt itself faults.
         del thread
         return self.owner is None or not self.initialised

@@ -10,7 +10,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from mshv_async.sim import liveness, verdicts, waitfor
-from mshv_async.sim.accesses import READ, WRITE, AccessRecorder
+from mshv_async.sim.accesses import CLOSING, READ, WRITE, AccessRecorder
 from mshv_async.sim.bounds import Bounds
 from mshv_async.sim.costs import CostTable
 from mshv_async.sim.current import current_or_none
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from mshv_async.sim.checkers import StepChecker
     from mshv_async.sim.loop import SimLoop
+    from mshv_async.sim.loops import LoopWatch
     from mshv_async.sim.strategies import Strategy
 
 _tid = attrgetter("tid")
@@ -57,6 +58,8 @@ class Runtime(Facts):
     ``suspended``: decide only while every thread is suspended, so that checkers can look into
     all coroutines (a running one does not show where it stands); slower, the same executions.
     """
+
+    watches_loops = True
 
     def __init__(
         self,
@@ -101,6 +104,10 @@ class Runtime(Facts):
         self.quantum = 0
         self.turns = 0
         self.lasting_calls: dict[int, tuple[str, ...]] = {}  # by tid, outermost first
+        self.loops: LoopWatch | None = None  # from the beginning of the fair tail
+        self.suspected: liveness.Suspected | None = None
+        self.settled_at: int | None = None  # the second phase: all interference has ended
+        self._nobody_runs = False  # all threads are suspended
         self.closing = False
         self.ended = False
         self.finding: Finding | None = None
@@ -181,8 +188,13 @@ class Runtime(Facts):
             loop.next_parker = first.parker
 
     def _only_forever(self) -> bool:
-        """Whether nobody is left who comes to an end; who was killed does, whatever it ran."""
-        return all(t.daemon or (t.forever and not t.fatal_pending) for t in self.live)
+        """Whether nobody is left who comes to an end; who was killed does, whatever it ran.
+
+        In the second phase all who go on for ever are told so.
+        """
+        return self.settled_at is not None or all(
+            t.daemon or (t.forever and not t.fatal_pending) for t in self.live
+        )
 
     def arrive(self, thread: Thread, op: Op) -> bool:
         """Declare the thread's next operation; True when it has to park until it is chosen."""
@@ -233,6 +245,7 @@ class Runtime(Facts):
 
     def decide_suspended(self, cur: Thread | None, stepped: Thread) -> None:
         """Decide and resume, called by the loop while every thread is suspended."""
+        self._nobody_runs = True
         try:
             if self.pending or self.later or self.checkers:
                 self._step_ended(stepped)
@@ -242,6 +255,8 @@ class Runtime(Facts):
         except Exception as error:
             self.crashed(stepped, error)
             return
+        finally:
+            self._nobody_runs = False
         if nxt is not None:
             assert nxt.parker is not None
             nxt.parker.resume()
@@ -264,6 +279,10 @@ class Runtime(Facts):
             if not enabled or (self.closing and self._drained(enabled)):
                 self._nothing_left(enabled)
                 return None
+            if self.loops is not None:
+                liveness.look_for_loops(self, enabled, cur, suspended=self._nobody_runs)
+                if self.ended:
+                    return None
             if len(enabled) == 1:
                 nxt = enabled[0]
                 if self.timed:
@@ -362,7 +381,7 @@ class Runtime(Facts):
             thread.ledger.owes = False  # whoever still works for it has nothing left to finish
             thread.ledger.leaving = False
         self.closing = self._only_forever()
-        self.told(("runtime", "closing"), "finish")
+        self.told(CLOSING, "finish")
         if self.suspended:
             self._decide_later(None, thread)
             return
@@ -426,6 +445,10 @@ class Runtime(Facts):
         self.now_ns = max(self.now_ns, due_ns)
         thread.timer_fired = True
         self._told_timers(thread)
+        if self.recorder is not None:
+            if thread.daemon:
+                self.recorder.told(CLOSING, READ)
+            self.recorder.step_ended(self._timer_thread or thread)
 
     def _told_timers(self, thread: Thread) -> None:
         self.told(("runtime", "timers"))
@@ -465,6 +488,11 @@ class Runtime(Facts):
         if self.ended:
             return
         self.ended = True
+        suspected = self.suspected
+        if suspected is not None:
+            finding, self.cut = suspected.told(finding), None
+        elif finding is not None and self.settled_at is not None:
+            finding = verdicts.in_second_phase(finding, self.settled_at)
         self.finding = finding
         if finding is None and self.error is None and self.departure is None and not self.cut:
             try:
@@ -477,8 +505,10 @@ class Runtime(Facts):
                 self.finding = _worst(self.pending)
             elif self.noted:
                 self.finding = _worst([*self.noted.values()])
-        if self.finding is not None:
+        if self.finding is not None and suspected is None:
             self.finding = verdicts.with_bystanders(self, self.finding)
+        if self.recorder is not None and not self.cut:
+            self.recorder.ended(self.all_threads)
         assert self.loop is not None
         self.loop.next_parker = None
         self.loop.call_soon(self._reap)

@@ -31,6 +31,7 @@ class RwSem(Shared):
     __slots__ = ("barging", "cls", "queue", "readers", "writer")
     _const = ("barging", "cls")
     _sync = True
+    _guards = ("_readable", "_writable")
 
     def __init__(self, name: str, cls: str, *, barging: bool = False) -> None:
         super().__init__(name)
@@ -41,12 +42,12 @@ class RwSem(Shared):
         # Waiting writers in order of arrival, each with the readers that were queued before it.
         self.queue: tuple[tuple[Thread, tuple[Thread, ...]], ...] = ()
 
-    def _readable(self, thread: Thread) -> bool:
+    def _readable(self, thread: Thread | None) -> bool:
         if self.writer is not None:
             return False
         return self.barging or not self.queue or thread in self.queue[0][1]
 
-    def _writable(self, thread: Thread) -> bool:
+    def _writable(self, thread: Thread | None) -> bool:
         del thread
         return self.writer is None and not self.readers
 

@@ -24,7 +24,8 @@ class Shared:
     ``_embedded`` names slots whose objects live and die with this one (C's nested structs);
     ``_const`` names slots that are written once, at construction; ``_sync`` marks objects that
     order threads (locks, queues), whose own fields no race is looked for in; ``_not_state`` names
-    slots that only count or describe the past.
+    slots that only count or describe the past. ``_guards`` names the guards of their operations
+    that read nothing but the object, and can be asked for any thread.
     """
 
     __slots__ = ("_grave", "name")
@@ -32,6 +33,7 @@ class Shared:
     _const: ClassVar[tuple[str, ...]] = ()
     _sync: ClassVar[bool] = False
     _not_state: ClassVar[tuple[str, ...]] = ()
+    _guards: ClassVar[tuple[str, ...]] = ()
 
     name: str
     _grave: Place | None

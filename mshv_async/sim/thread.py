@@ -6,6 +6,7 @@ import asyncio
 import types
 from typing import TYPE_CHECKING, Any
 
+from mshv_async.sim.accesses import CLOSING
 from mshv_async.sim.current import current
 from mshv_async.sim.faults import SimulationEnded
 from mshv_async.sim.op import INTERRUPTIBLE, Kind, Op
@@ -88,12 +89,16 @@ class Ledger:
     """Progress owed for one program; shared by the threads that work for it.
 
     Counts are scheduler steps. ``pages``: size of the operation under way, which widens the bound.
-    ``leaving``: a fatal signal came; what is owed from then on is the thread's end.
+    ``leaving``: a fatal signal came; what is owed from then on is the thread's end. ``done``: how
+    many operations were finished. ``loop``: steps of the fair tail (the first, the one after) that
+    could be repeated for ever without progress.
     """
 
-    __slots__ = ("leaving", "mark", "owes", "own_steps", "pages")
+    __slots__ = ("done", "leaving", "loop", "mark", "owes", "own_steps", "pages")
 
     def __init__(self) -> None:
+        self.done = 0
+        self.loop: tuple[int, int] | None = None
         self.leaving = False
         self.owes = False
         self.own_steps = 0
@@ -213,6 +218,8 @@ class Thread:
         self.signal_pending = True
         self.fatal_pending = True
         self._wake_sleeper()
+        if self.forever and self.rt.recorder is not None:
+            self.rt.recorder.told(CLOSING)  # it counts as one that comes to an end
         if not self.finished and not self.daemon:
             self.owes_progress()
             self.ledger.leaving = True
@@ -238,6 +245,7 @@ class Thread:
         ledger = self.ledger
         if ledger.leaving:
             return
+        ledger.done += 1
         ledger.owes = False
         ledger.own_steps = 0
         ledger.pages = 0

@@ -71,13 +71,14 @@ class Completion(Shared):
 
     __slots__ = ("binder", "done")
     _sync = True
+    _guards = ("_ready",)
 
     def __init__(self, name: str, binder: Thread | None = None) -> None:
         super().__init__(name)
         self.done = 0
         self.binder = binder
 
-    def _ready(self, thread: Thread) -> bool:
+    def _ready(self, thread: Thread | None) -> bool:
         del thread
         return self.done > 0
 

@@ -8,22 +8,24 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from mshv_async.driver import V6, DriverSpec
-from mshv_async.explore.campaign import Campaign, Stop, explore_sync
+from mshv_async.explore import finishing
+from mshv_async.explore.campaign import Stop, explore_sync
 from mshv_async.explore.results import RuntimeDefect
 from mshv_async.scenario import Scenario
 from mshv_async.sim.strategies import Fifo
 
 if TYPE_CHECKING:
+    from mshv_async.explore.playing import Subject
     from mshv_async.sim import Runtime, Stage, Tape
 
 UNMAP = Scenario.load("bugs/unmap-during-fault")
 
 
 def test_a_finding_that_does_not_replay_is_no_finding(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def replay_otherwise(self: Campaign, stage: Stage, tape: Tape) -> Runtime:
-        return await self.subject.play(stage, Fifo(), seed=self.seed, keep=True)
+    async def replay_otherwise(tape: Tape, subject: Subject, stage: Stage, seed: int) -> Runtime:
+        return await subject.play(stage, Fifo(), seed=seed, keep=True)
 
-    monkeypatch.setattr(Campaign, "_replay", replay_otherwise)
+    monkeypatch.setattr(finishing, "replay_tape", replay_otherwise)
     campaign = explore_sync(UNMAP, "v6", schedules=200)
     assert isinstance(campaign.error, RuntimeDefect)
     assert "use-after-free" in str(campaign.error)
@@ -35,6 +37,7 @@ def test_an_error_in_a_later_execution_keeps_the_findings_before_it() -> None:
     class Tires(V6):
         async def partition_destroy_region(self, region: Any) -> None:
             if campaigns[-1] > 30:
+                campaigns.append(0)
                 raise ZeroDivisionError
             await super().partition_destroy_region(region)
 

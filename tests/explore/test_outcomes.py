@@ -79,6 +79,8 @@ def test_explore_json_has_exactly_the_fixed_keys():
         "steps",
         "preemptions",
         "repro",
+        "original_steps",
+        "original_preemptions",
     ]
     assert Path(data["findings"][0]["repro"]).is_absolute()
 

@@ -6,6 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from mshv_async.sim import Bounds, Runtime, current, run_on_stage
+from mshv_async.sim.current import instrumented
 from mshv_async.sim.strategies import Dfs, Fifo, RandomWalk, Replay
 
 if TYPE_CHECKING:
@@ -39,7 +40,9 @@ def play_each(
             if not strategy.begin(execution):
                 return execution
             rt = Runtime(strategy, **options)
+            token = instrumented.set(strategy.records)
             result = build(rt)
+            instrumented.reset(token)
             await stage.play(rt)
             see(rt, result() if result is not None else None)
         return n

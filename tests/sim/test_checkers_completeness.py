@@ -62,7 +62,7 @@ def check_all_schedules(build, **options):
         await campaign.run(stage, 5_000, None, keep_going=True, progress=None)
 
     run_on_stage(act)
-    assert campaign.tally.exhausted
+    assert campaign.exhausted
     return checks
 
 

@@ -1,0 +1,184 @@
+"""Happens-before over the steps of one execution, and which pairs of steps race.
+
+A step happens before a later one if both are of one thread, if they conflict
+(:mod:`mshv_async.sim.accesses`), if the earlier created the other's thread, or by way of a third.
+Executions with the same order are equivalent: one Mazurkiewicz trace.
+
+Two steps race if they conflict, nothing comes between them in that order, and the later could
+have come first. A step with a guard could not if the guard was false there: the unlock that lets
+a lock go on is no race with it. Then the step is looked at as if it had been tried there in vain:
+what it conflicts with further back races with it instead.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mshv_async.sim.accesses import WRITE, Access, Footprint, Place, clash, touch
+from mshv_async.sim.shared import name_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+Clock = dict[int, int]
+"""By tid, how many steps of that thread happened before or are it."""
+
+Visit = tuple[int, list[Access], bool]
+"""A step, what it did to a place, and whether that was to write all of it."""
+
+
+class Precedence:
+    """The steps of an execution in order, grown at the end and cut back with the search."""
+
+    def __init__(self) -> None:
+        self.steps: list[Footprint] = []
+        self.clocks: list[Clock] = []
+        self.ordinals: list[int] = []  # of a step among those of its thread, from 1
+        self.able: list[frozenset[int] | None] = []  # who could go on before the step, if known
+        self._own: dict[int, list[int]] = {}
+        self._visits: dict[Place, list[Visit]] = {}
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def before(self, i: int, j: int) -> bool:
+        """Say whether a step happens before another, or is it."""
+        return self.clocks[j].get(self.steps[i].tid, 0) >= self.ordinals[i]
+
+    def cut(self, length: int) -> None:
+        """Forget all steps but the first so many."""
+        while len(self.steps) > length:
+            step = self.steps.pop()
+            self.clocks.pop()
+            self.ordinals.pop()
+            self.able.pop()
+            self._own[step.tid].pop()
+            for place in step.accesses:
+                self._visits[place].pop()
+
+    def append(
+        self, step: Footprint, parent: int | None, able: frozenset[int] | None
+    ) -> tuple[list[int], Clock]:
+        """Add a step; return its rivals, latest first, and its clock.
+
+        Rivals: steps of other threads that it conflicts with, but those that its thread's step
+        before it, or its creation (``parent``), comes after. Of those that an unguarded step
+        comes after by way of another rival, some are left out.
+        """
+        rivals, clock = self.placed(step, parent)
+        own = self._own.setdefault(step.tid, [])
+        index = len(self.steps)
+        own.append(index)
+        self.ordinals.append(len(own))
+        self.steps.append(step)
+        self.clocks.append(clock)
+        self.able.append(able)
+        for place, accesses in step.accesses.items():
+            visit = (index, accesses, any(m == WRITE and hi <= lo for lo, hi, m in accesses))
+            self._visits.setdefault(place, []).append(visit)
+        return rivals, clock
+
+    def placed(self, step: Footprint, parent: int | None) -> tuple[list[int], Clock]:
+        """Return the rivals and the clock that a step would have as the next one."""
+        own = self._own.get(step.tid, ())
+        known: Clock = {}
+        if own:
+            known = self.clocks[own[-1]]
+        elif parent is not None:
+            known = self.clocks[parent]
+        rivals = sorted(self._rivals(step, known), reverse=True)
+        clock = dict(known)
+        steps, ordinals = self.steps, self.ordinals
+        for i in rivals:
+            if clock.get(steps[i].tid, 0) < ordinals[i]:
+                for tid, ordinal in self.clocks[i].items():
+                    if clock.get(tid, 0) < ordinal:
+                        clock[tid] = ordinal
+        clock[step.tid] = len(own) + 1
+        return rivals, clock
+
+    def _rivals(self, step: Footprint, known: Clock) -> Iterable[int]:
+        steps, ordinals = self.steps, self.ordinals
+        if step.ends:
+            return [
+                i
+                for i, other in enumerate(steps)
+                if other.tid != step.tid and known.get(other.tid, 0) < ordinals[i]
+            ]
+        found = set()
+        guarded = step.op.guard is not None
+        for place, accesses in step.accesses.items():
+            for i, others, whole in reversed(self._visits.get(place, ())):
+                other = steps[i]
+                if other.tid == step.tid or known.get(other.tid, 0) >= ordinals[i]:
+                    if whole:
+                        break  # what is older and conflicts came before it
+                elif i in found or any(clash(x, y) for x in accesses for y in others):
+                    found.add(i)
+                    if whole and not guarded:
+                        break
+        return found
+
+    def races(self, step: Footprint, at: int, rivals: list[int], parent: int | None) -> list[int]:
+        """Return the steps that race with one that stands, or would stand, at index ``at``."""
+        guard = step.op.guard
+        found: list[int] = []
+        closed: list[int] = []  # what comes before one of these is reversed once that is
+        for i in rivals:
+            if any(self.before(i, k) for k in closed):
+                continue
+            could = True if guard is None else self._could(i, step, at, rivals, parent)
+            if could is False:
+                continue
+            found.append(i)
+            if could:
+                closed.append(i)
+        return found
+
+    def _could(
+        self, i: int, step: Footprint, at: int, rivals: list[int], parent: int | None
+    ) -> bool | None:
+        """Say whether a guarded step could go just before step ``i``; None: not known.
+
+        What of the steps between does not come after ``i`` is taken to happen first.
+        """
+        if step.ends and not touch(self.steps[i], step):
+            return True
+        if any(k > i and not self.before(i, k) for k in rivals):
+            return None  # one of those changes what the guard looks at
+        own = [k for k in self._own.get(step.tid, ()) if k < at]
+        declared = own[-1] if own else -1 if parent is None else parent
+        if declared < i:
+            able = self.able[i]
+            return None if able is None else step.tid in able
+        if step.op.interruptible or any(k > i and touch(self.steps[k], step) for k in own):
+            return None
+        return self._guarded(i, step.op.guard)
+
+    def _guarded(self, i: int, guard: Any) -> bool | None:
+        obj = getattr(guard, "__self__", None)
+        if obj is None:
+            return None
+        return self.steps[i].guards.get(name_of(obj), {}).get(guard.__name__)
+
+    def initials(self, i: int, step: Footprint, at: int, clock: Clock) -> list[int]:
+        """Return the threads that can begin what leads to ``step`` without step ``i``.
+
+        That is: all between that does not come after ``i``, and then the step; a thread can begin
+        it if none of the rest comes before its first step there (POPL 2014, section 4).
+        """
+        first: dict[int, int] = {}
+        found: list[int] = []
+        steps, clocks, ordinals = self.steps, self.clocks, self.ordinals
+        tid, ordinal = steps[i].tid, ordinals[i]
+        for k in range(i + 1, at):
+            mine = clocks[k]
+            who = steps[k].tid
+            if who in first or mine.get(tid, 0) >= ordinal:
+                continue
+            if all(mine.get(t, 0) < n for t, n in first.items()):
+                found.append(who)
+            first[who] = ordinals[k]
+        if step.tid not in first and all(clock.get(t, 0) < n for t, n in first.items()):
+            found.append(step.tid)
+        return found

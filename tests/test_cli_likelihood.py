@@ -1,0 +1,65 @@
+"""`likelihood` on the command line: what it prints, and how it exits."""
+
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from mshv_async.cli import main
+from mshv_async.explore import load_repro, save_repro
+from mshv_async.explore.campaign import explore_sync
+from mshv_async.scenario import Scenario
+
+
+@pytest.fixture(autouse=True)
+def found(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    scenario = Scenario.load("bugs/unmap-during-fault")
+    campaign = explore_sync(scenario, "v6", strategy="random", seed=3)
+    save_repro("it.repro.json", campaign.findings[0].repro)
+
+
+def test_it_prints_the_plot_the_decision_and_the_steps_around_it(capsys):
+    assert main(["likelihood", "it.repro.json", "--runs", "12"]) == 0
+    out = capsys.readouterr().out
+    assert "decided at step" in out
+    assert "passed over: " in out
+    assert max(len(line) for line in out.splitlines() if "#" in line) == 100
+
+
+def test_json_is_one_object_with_a_point_for_each_row(capsys):
+    assert main(["likelihood", "it.repro.json", "--runs", "5", "--points", "2", "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert data["points"][-1]["same"]["failed"] == 5
+    assert data["jump"]["decision"]["taken"]["thread"]
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "said"),
+    [
+        ({"verdict": "clean", "title": ""}, 2, "clean"),
+        ({"digest": "0" * 64}, 1, "departs at step"),
+        ({"driver": "my.py:Mine", "driver_source": "x"}, 2, "--trust"),
+    ],
+    ids=["clean", "departs", "driver-source"],
+)
+def test_a_repro_that_it_cannot_use_is_told_in_a_line(capsys, change, status, said):
+    repro = load_repro("it.repro.json")
+    save_repro("bad.repro.json", msgspec.structs.replace(repro, **change))
+    assert main(["likelihood", "bad.repro.json"]) == status
+    err = capsys.readouterr().err
+    assert said in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("options", [["--runs", "0"], ["--points", "1"], ["--seed", "-1"]])
+def test_sizes_out_of_range_are_refused(capsys, options):
+    assert main(["likelihood", "it.repro.json", *options]) == 2
+    assert options[0] in capsys.readouterr().err
+
+
+def test_a_file_that_is_missing_is_told_in_a_line(capsys):
+    assert main(["likelihood", "no.repro.json"]) == 2
+    assert "no.repro.json" in capsys.readouterr().err
+    assert not Path("no.repro.json").exists()
