@@ -40,6 +40,8 @@ class DrivenRuntime(Runtime):
     ``over``: no more calls come; then the execution ends when its threads have.
     """
 
+    watches_loops = False  # what the callers hold is in no state key
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, mode="explore", **kwargs)
         self.over = False

@@ -36,7 +36,8 @@ class Finding:
     """What an execution came to, with all that a report needs.
 
     ``title`` is stable for the same bug; ``story`` says who did what to which object; ``waits``
-    who waits for whom; ``stacks`` the functions of each thread involved, innermost first.
+    who waits for whom; ``stacks`` the functions of each thread involved, innermost first; ``loop``
+    the first step of what repeats for ever, and the first step after it.
     """
 
     verdict: str
@@ -47,6 +48,7 @@ class Finding:
     step: int = 0
     threads: tuple[str, ...] = ()
     objects: tuple[str, ...] = ()
+    loop: tuple[int, int] | None = None
 
 
 class ModelFault(Exception):

@@ -323,11 +323,17 @@ def _write_thread(writer: KeyWriter, thread: Thread) -> None:
 
 
 def state_text(
-    rt: Runtime, roots: Iterable[Any], opaque: tuple[type, ...] = (), *, current: bool = True
+    rt: Runtime,
+    roots: Iterable[Any],
+    opaque: tuple[type, ...] = (),
+    *,
+    current: bool = True,
+    turns: bool = True,
 ) -> list[str]:
     """Return the canonical form of the current state, for comparing two of them in full.
 
-    ``current``: who ran last is part of it, as where preemptions are counted.
+    ``current``: who ran last is part of it, as where preemptions are counted. ``turns``: so is the
+    fair scheduler, of which no two states are the same.
     """
     writer = KeyWriter((type(rt), type(rt.strategy), *opaque))
     for root in roots:
@@ -338,7 +344,7 @@ def state_text(
     writer.out.append(
         f"{running} {int(rt.fair)} {int(rt.killed)} {int(rt.closing)} {rt.pending_timers()}"
     )
-    if rt.fair:  # the fair scheduler counts turns: no two of its states are the same
+    if rt.fair and turns:  # the fair scheduler counts them
         writer.out.append(str(rt.steps))
     writer.write(sorted(rt.injector.used.items()))
     writer.write(sorted(rt.warnings))
@@ -350,5 +356,10 @@ def state_key(
     rt: Runtime, roots: Iterable[Any], opaque: tuple[type, ...] = (), *, current: bool = True
 ) -> bytes:
     """Return a 160-bit key of the current state. Call it at a decision, between two steps."""
-    text = "\x1f".join(state_text(rt, roots, opaque, current=current))
+    return key_of(state_text(rt, roots, opaque, current=current))
+
+
+def key_of(state: list[str]) -> bytes:
+    """Return the 160-bit key of a state's canonical form."""
+    text = "\x1f".join(state)
     return hashlib.blake2b(text.encode(), digest_size=20).digest()

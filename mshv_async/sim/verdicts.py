@@ -218,6 +218,49 @@ def _endless(rt: Runtime, thread: Thread, verdict: str, told: str) -> Finding:
     )
 
 
+def repeating(rt: Runtime, thread: Thread, loop: tuple[int, int], *, closed: bool) -> str:
+    """Tell the steps (the first, the one after the last) that can go on for ever."""
+    first, end = loop
+    counts: dict[str, int] = {}
+    for tid, _ in rt.trace[first - 1 : end - 1]:
+        name = rt.all_threads[tid].name
+        counts[name] = counts.get(name, 0) + 1
+    who = ", ".join(f"{name} {n}" for name, n in counts.items())
+    n = end - first
+    steps = "1 step" if n == 1 else f"{n} steps"
+    goes = ("repeats" if n == 1 else "repeat") if closed else "could fairly repeat"
+    return f"{steps} from step {first} on {goes} for ever ({who}): {thread.name} makes no progress"
+
+
+def bounded(rt: Runtime) -> str:
+    """Tell that a verdict is a bound, since no loop was seen."""
+    loops = rt.loops
+    if loops is None or loops.why_not:
+        why = f", {loops.why_not}" if loops is not None else ""
+        return f"a bound: {rt.steps - rt.fair_since} steps without progress{why}"
+    return f"a bound: no state repeated in {loops.steps} steps"
+
+
+def adversary(names: Sequence[str]) -> str:
+    """Tell which threads have to go on for ever, if any, for nobody else to make progress."""
+    if not names:
+        return "needs no endless adversary"
+    threads = "thread" if len(names) == 1 else "threads"
+    return f"needs an endless adversary: {threads} {' and '.join(names)}, marked forever"
+
+
+#: Verdicts of who makes no progress.
+WAITING = frozenset({"deadlock", "unkillable", "livelock", "starvation"})
+
+
+def in_second_phase(finding: Finding, settled_at: int) -> Finding:
+    """Add to a finding of who makes no progress that nothing disturbed it any more."""
+    if finding.verdict not in WAITING:
+        return finding
+    told = f"in the second phase: from step {settled_at + 1} on nothing fails or interferes"
+    return replace(finding, story=(*finding.story, told))
+
+
 def starved(rt: Runtime, thread: Thread, *, came: bool) -> Finding:
     """Word a wait that never ended although the others went on for the whole bound."""
     verdict = "starvation" if came else "deadlock"
