@@ -51,7 +51,7 @@ def unreported(name, driver):
     return [str(found) for found in missing.values()]
 
 
-@pytest.mark.parametrize(("name", "driver"), RUNS if LONG else RUNS[::3])
+@pytest.mark.parametrize(("name", "driver"), RUNS)
 def test_each_change_of_the_model_and_of_the_oracle_is_reported(name, driver):
     assert unreported(name, driver) == []
 
