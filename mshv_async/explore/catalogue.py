@@ -27,6 +27,7 @@ STRATEGIES: dict[str, type[strategies.Strategy]] = {
     "stateful": strategies.Stateful,
     "dpor": strategies.Dpor,
 }
+_BOUNDED = (strategies.Dfs, strategies.Stateful)
 _SAMPLING = (
     strategies.RandomWalk,
     strategies.Pct,
@@ -52,14 +53,14 @@ def make_strategy(name: str, *, seed: int, preemptions: int | None = None) -> st
     cls = STRATEGIES[name]
     if issubclass(cls, _SAMPLING):
         return cls(seed)
-    return cls(preemptions) if issubclass(cls, strategies.Dfs) else cls()
+    return cls(preemptions) if issubclass(cls, _BOUNDED) else cls()
 
 
 def check_strategy(name: str, *, preemptions: int | None = None) -> None:
     """Raise StrategyError unless `make_strategy` would succeed."""
     if name not in STRATEGIES:
         raise StrategyError(f"strategy: found {name!r}; allowed: {', '.join(STRATEGIES)}")
-    if preemptions is not None and not issubclass(STRATEGIES[name], strategies.Dfs):
+    if preemptions is not None and not issubclass(STRATEGIES[name], _BOUNDED):
         allowed = "dfs, stateful"
         raise StrategyError(f"--preemptions: strategy {name} has no such bound; allowed: {allowed}")
 

@@ -24,6 +24,8 @@ from mshv_async.sim.faults import ModelFault
 from mshv_async.sim.shared import is_freed, model_class, name_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mshv_async.sim.op import Op
     from mshv_async.sim.thread import Thread
 
@@ -36,6 +38,9 @@ CLOSING: Place = ("runtime", "closing")
 """Whether only daemons and threads that go on for ever are left. Then daemons no longer start, and
 timers that would wake daemons no longer fire."""
 
+Stand = tuple[object, ...]
+"""Where a thread stands: equal ones are the same lines of code at the same operation."""
+
 Access = tuple[int, int, str]
 """Half-open range (empty: all of it), and READ, WRITE, or how the operation commutes."""
 
@@ -45,13 +50,19 @@ class Footprint:
 
     ``guards``: of the ordering objects that it met, by name, which of their guards held before.
     ``ends``: it ended the execution, and what that came to depends on where all others stood.
+    ``stand``: where the thread stood before, if that is recorded. ``waited``: the accesses that
+    its declaration and its guard make. ``bits``: all accesses as
+    :class:`~mshv_async.sim.futures.Futures` numbers them, -1 until it does.
     """
 
-    __slots__ = ("accesses", "ends", "guards", "op", "tid")
+    __slots__ = ("accesses", "bits", "ends", "guards", "op", "stand", "tid", "waited")
 
-    def __init__(self, tid: int, op: Op) -> None:
+    def __init__(self, tid: int, op: Op, stand: Stand = ()) -> None:
         self.tid = tid
         self.op = op
+        self.stand = stand
+        self.waited: tuple[tuple[Place, Access], ...] = ()
+        self.bits = -1
         self.accesses: dict[Place, list[Access]] = {}
         self.guards: dict[str, dict[str, bool]] = {}
         self.ends = False
@@ -106,10 +117,12 @@ class AccessRecorder:
     search repeats need no second look. ``pending``: what the threads were about to do that had
     not finished when the execution ended, and whether they could. ``parents``: by tid of a
     thread that was created while the execution ran, the index of the step that did it.
+    ``locate`` says where a thread stands, if the search wants to know.
     """
 
     def __init__(self, *, on: bool = True) -> None:
         self.on = on
+        self.locate: Callable[[Thread], Stand] | None = None
         self.skip = 0
         self.pending: list[tuple[Footprint, bool]] = []
         self.steps: list[Footprint | None] = []
@@ -128,7 +141,8 @@ class AccessRecorder:
             self._step = None
             self.steps.append(None)
             return
-        self._step = step = Footprint(thread.tid, op)
+        stand = self.locate(thread) if self.locate is not None else ()
+        self._step = step = Footprint(thread.tid, op, stand)
         self.steps.append(step)
         self._declared(step, thread, op)
 
@@ -152,6 +166,7 @@ class AccessRecorder:
                 op.guard(thread)
             finally:
                 current_thread.reset(token)
+        step.waited = tuple((place, x) for place, met in step.accesses.items() for x in met)
 
     def _look_at_guards(self, step: Footprint, obj: Any, name: str) -> None:
         """Note which guards of an ordering object hold before the step changes it."""
@@ -180,7 +195,7 @@ class AccessRecorder:
                 except ModelFault:  # what it waited for was freed just now
                     pass
                 self._step = None
-                if thread.op.label == "timer.fire":
+                if able and thread.op.label == "timer.fire":
                     step.add(CLOSING, 0, 0, READ)
                 self.pending.append((step, able))
 

@@ -289,13 +289,18 @@ def _handler_of_object(value: Any, cls: type) -> Handler:
     else:
         slots = slots_of(model)
     has_dict = hasattr(value, "__dict__")
-    if not slots and not has_dict:
+    if not slots and not has_dict and not _is_bare(cls):
         raise HiddenState(f"a {cls.__module__}.{cls.__name__} hides state")
     hidden = frozenset(getattr(cls, "_not_state", ()))
     getters = tuple(
         _raw_getter(model, slot) for slot in slots if slot not in hidden and slot[:2] != "__"
     )
     return _object(f"{model.__name__}[", getters, has_dict, hidden)
+
+
+def _is_bare(cls: type) -> bool:
+    """Say whether a class is written in Python and its objects hold nothing."""
+    return "__slots__" in cls.__dict__ and cls.__bases__ == (object,)
 
 
 def _raw_getter(cls: type, slot: str) -> Getter:

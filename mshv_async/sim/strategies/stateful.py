@@ -1,57 +1,286 @@
 """stateful: every reachable state, depth first; a path ends where the state was seen before.
 
-The plain form of explicit-state search with depth-first re-execution. Each decision between
-threads first takes the key of the whole state (:mod:`mshv_async.sim.statekey`); a key that was
-met before is not explored again, since all that can follow from it was explored, or will be when
-the search comes back along the path on which it was met first. Data choices have no key of their
-own: they are branches of the step that makes them.
+Explicit-state search by re-execution. At a decision between threads the key of the whole state is
+taken (:mod:`mshv_async.sim.statekey`); what can follow from a state that was met before is not
+explored again. Two reductions leave out orders that nothing could tell apart (Godefroid,
+Partial-Order Methods for the Verification of Concurrent Systems, 1996):
 
-With a bound on preemptions, what is left of it is part of the state, and so is who ran last: a
-state is met again only if it had as much left the time before.
+- A thread whose next step conflicts with nothing that the others may still do goes first, alone,
+  and no key is taken there (:mod:`mshv_async.sim.futures`: a persistent set of one). What others
+  may still do is learned from executions, the first ones being random; when something new shows,
+  the search begins again, so that the last pass stands on what it itself has not contradicted.
+- Sleep sets: after a thread was explored from a state, it need not go first in the branches that
+  begin with the other threads, until one of them conflicts with it. A state that is met again
+  with threads awake that slept the time before is explored for those (the book's section 5.3).
 
-A cycle of states is cut where it closes. So endless executions are not seen here: what this
-search exhausts holds of all executions that end.
+Both need a cycle to have a state of which all is explored: a thread that goes alone for ever is
+caught by the bound on progress instead. A cycle of states is cut where it closes.
+
+With a bound on preemptions neither reduction holds; what is left of the bound is part of the
+state then, and so is who ran last.
 """
 
 from __future__ import annotations
 
+import random
 from typing import TYPE_CHECKING
 
+from mshv_async.sim.accesses import Footprint, conflict
+from mshv_async.sim.futures import Futures, stand_of
 from mshv_async.sim.statekey import state_key
-from mshv_async.sim.strategies.dfs import Dfs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from mshv_async.sim.runtime import Runtime
     from mshv_async.sim.thread import Thread
 
 SEEN = -1
 """What ``pick`` returns instead of an index: this state was explored, end the execution."""
 
+#: Random executions that futures are learned from before the search begins.
+LEARNING = 48
 
-class Stateful(Dfs):
-    """Enumerates states; ``states`` counts those at which there was a choice."""
+Sleep = dict[int, Footprint]
+"""Threads that need not go first, by tid, each with the step that it would take."""
 
+
+class _Branch:
+    """A decision on the path: the options, in order, of which that at ``position`` is taken.
+
+    Of threads the options are tids, ``tids`` all that were enabled, ``sleep`` those asleep here,
+    ``done`` the steps of options explored before, ``taken`` that of the present one, over all
+    its data choices so far; ``step``: how many steps were behind.
+    """
+
+    __slots__ = ("done", "options", "position", "sleep", "step", "taken", "tids")
+
+    def __init__(self, options: list[int], tids: tuple[int, ...], sleep: Sleep) -> None:
+        self.options = options
+        self.position = 0
+        self.tids = tids
+        self.sleep = sleep
+        self.done: Sleep = {}
+        self.taken: Footprint | None = None
+        self.step = 0
+
+
+class Stateful:
+    """Enumerates states. ``states`` counts those at which there was a choice.
+
+    ``restarts``: how often the search began again because a thread touched something new;
+    ``searched``: the executions of the last pass.
+    """
+
+    exhaustive = True
     suspended = True
+    records = True
+    probes = 0
 
     def __init__(self, preemptions: int | None = None) -> None:
-        super().__init__(preemptions)
-        self._left: dict[bytes, int] = {}  # preemptions left at the best visit
+        self._limit = preemptions
+        self._path: list[_Branch] = []
+        self._depth = 0
+        self._fresh = 0  # depth from which on the execution leaves the path of the one before
+        self._spent = 0
+        self._seen: dict[bytes, frozenset[int] | int] = {}
+        self._futures = Futures()
+        self._steps: list[Footprint] = []
+        self._parents: dict[int, int] = {}
+        self._rt: Runtime | None = None
+        self._rng: random.Random | None = None
+        self.prefix = 0
+        self.restarts = 0
+        self.searched = 0
+        self.exhausted = False
 
     @property
     def states(self) -> int:
         """Return how many distinct states had a choice of threads."""
-        return len(self._left)
+        return len(self._seen)
+
+    # -- one execution after the other -----------------------------------------------------
+
+    def begin(self, execution: int) -> bool:
+        """Learn from the last execution, then go back to the deepest branch with an option left."""
+        reduced = self._limit is None
+        broken = self._learned() if reduced else False
+        self._depth = self._spent = 0
+        self._rt = None
+        if reduced and execution < LEARNING:
+            self._rng = random.Random(execution)
+            self._fresh = 0
+            return True
+        if self._rng is not None or broken:
+            self._rng = None
+            self.restarts += broken
+            self._futures.forget_answers()
+            self.searched = 0
+            self._path = []
+            self._seen = {}
+        elif execution > 0 and not self._next_option():
+            self.exhausted = True
+            return False
+        self.searched += 1
+        self.prefix = max(len(self._path) - 1, 0)
+        self._fresh = max((n for n, b in enumerate(self._path) if b.tids), default=-1)
+        return True
+
+    def _next_option(self) -> bool:
+        path = self._path
+        while path:
+            branch = path[-1]
+            if branch.position + 1 < len(branch.options):
+                if branch.taken is not None:
+                    branch.done[branch.options[branch.position]] = branch.taken
+                    branch.taken = None
+                branch.position += 1
+                return True
+            path.pop()
+        return False
+
+    def _learned(self) -> bool:
+        """Take over what the last execution did; say whether it breaks the search."""
+        rt = self._rt
+        if rt is None or rt.recorder is None:
+            return False
+        recorded = rt.recorder.steps
+        first = len(recorded)
+        while first and recorded[first - 1] is not None:
+            first -= 1
+        self._steps[first:] = [step for step in recorded[first:] if step is not None]
+        for branch in self._path[self._fresh :]:
+            if branch.tids and branch.step < len(self._steps):
+                step = self._steps[branch.step]
+                if branch.taken is None:
+                    branch.taken = step
+                else:
+                    branch.taken.join(step)
+        self._parents = dict(rt.recorder.parents)
+        self._futures.learn(self._steps, self._parents)
+        return self._futures.broken
+
+    # -- decisions -------------------------------------------------------------------------
 
     def pick(self, enabled: Sequence[Thread], current: Thread | None) -> int:
-        """Follow the path; then go on from a new state, the current thread first."""
-        if self.repeating:
-            return super().pick(enabled, current)
+        """Follow the path; then go on from a new state."""
         rt = enabled[0].rt
-        bounded = self._limit is not None
-        key = state_key(rt, rt.roots(), rt.opaque, current=bounded)
-        left = self._limit - self._spent if self._limit is not None else 0
-        if self._left.get(key, -1) >= left:
+        if self._rt is None:
+            self._begun(rt)
+        if self._rng is not None:
+            return int(self._rng.random() * len(enabled))
+        if self._depth < len(self._path):
+            return self._follow(rt, enabled, current)
+        return self._go_on(rt, enabled, current)
+
+    def _begun(self, rt: Runtime) -> None:
+        self._rt = rt
+        recorder = rt.recorder
+        assert recorder is not None
+        recorder.locate = stand_of
+        recorder.on = rt.suspended = self._rng is not None or not self._path
+
+    def _follow(self, rt: Runtime, enabled: Sequence[Thread], current: Thread | None) -> int:
+        branch = self._path[self._depth]
+        tids = tuple(t.tid for t in enabled)
+        assert branch.tids == tids, "an execution did not repeat its prefix"
+        if self._depth >= self._fresh:
+            rt.suspended = True
+            if rt.recorder is not None:
+                rt.recorder.on = True
+        self._depth += 1
+        branch.step = rt.steps
+        index = tids.index(branch.options[branch.position])
+        self._count(enabled, current, index)
+        return index
+
+    def _go_on(self, rt: Runtime, enabled: Sequence[Thread], current: Thread | None) -> int:
+        tids = tuple(t.tid for t in enabled)
+        if self._limit is not None:
+            options, sleep = self._bounded(rt, enabled, current, self._limit), {}
+        else:
+            asleep = self._asleep(rt)
+            if asleep is None:
+                return SEEN
+            sleep = asleep
+            options = self._reduced(rt, enabled, sleep)
+        if not options:
             return SEEN
-        self._left[key] = left
-        return super().pick(enabled, current)
+        branch = _Branch(options, tids, sleep)
+        branch.step = rt.steps
+        self._path.append(branch)
+        self._depth += 1
+        index = tids.index(options[0])
+        self._count(enabled, current, index)
+        return index
+
+    def _count(self, enabled: Sequence[Thread], current: Thread | None, index: int) -> None:
+        if current is None or current.op.yields or enabled[index] is current:
+            return
+        self._spent += current in enabled
+
+    def _reduced(self, rt: Runtime, enabled: Sequence[Thread], sleep: Sleep) -> list[int]:
+        """Return the threads to explore from here; none if all that follows was explored."""
+        threads = [t for t in rt.all_threads if not t.finished]
+        index = self._futures.alone(threads, enabled)
+        if index >= 0:
+            tid = enabled[index].tid
+            return [] if tid in sleep else [tid]
+        key = state_key(rt, rt.roots(), rt.opaque, current=False)
+        slept = self._seen.get(key)
+        now = frozenset(sleep)
+        if slept is None:
+            self._seen[key] = now
+            return [t.tid for t in enabled if t.tid not in sleep]
+        assert isinstance(slept, frozenset)
+        self._seen[key] = slept & now
+        # Awake now, but left out the time before.
+        return [t.tid for t in enabled if t.tid in slept and t.tid not in now]
+
+    def _asleep(self, rt: Runtime) -> Sleep | None:
+        """Return who sleeps here; None if one of them ran meanwhile, because nobody else could."""
+        if not self._path:
+            return {}
+        last = next((b for b in reversed(self._path) if b.tids), None)
+        if last is None or rt.recorder is None:
+            return {}
+        sleep = {**last.sleep, **last.done}
+        for step in rt.recorder.steps[last.step :]:
+            assert step is not None
+            if step.tid in sleep:
+                return None
+            for tid in [t for t, waiting in sleep.items() if conflict(waiting, step)]:
+                del sleep[tid]
+        return sleep
+
+    def _bounded(
+        self, rt: Runtime, enabled: Sequence[Thread], current: Thread | None, limit: int
+    ) -> list[int]:
+        key = state_key(rt, rt.roots(), rt.opaque, current=True)
+        left = limit - self._spent
+        known = self._seen.get(key, -1)
+        assert isinstance(known, int)
+        if known >= left:
+            return []
+        self._seen[key] = left
+        options = [t.tid for t in enabled]
+        if current is not None and not current.op.yields and current.tid in options:
+            if left <= 0:
+                return [current.tid]
+            options.remove(current.tid)
+            options.insert(0, current.tid)
+        return options
+
+    def value(self, label: str, bound: int) -> int:
+        """Enumerate the values of a data choice, the benign one first."""
+        del label
+        if self._rng is not None:
+            return int(self._rng.random() * bound)
+        if self._depth < len(self._path):
+            branch = self._path[self._depth]
+            assert len(branch.options) == bound, "an execution did not repeat its prefix"
+        else:
+            branch = _Branch(list(range(bound)), (), {})
+            self._path.append(branch)
+        self._depth += 1
+        return branch.options[branch.position]

@@ -1,0 +1,233 @@
+"""What each thread may still touch: learned from executions, for search that leaves steps out.
+
+A thread stands somewhere: at a line of each function on its stack, before a declared operation.
+For each such place all accesses are kept that were ever seen to follow from it, to the end of the
+thread and of those that it created: its *future*. If the next step of a thread conflicts with
+nothing in the futures of all others, then it may go first: whatever they do before it, nothing
+would come out differently (a persistent set of one; Godefroid, Partial-Order Methods for the
+Verification of Concurrent Systems, 1996). Static analysis would find such futures from the code;
+here they are learned, and a search that relied on them is only believed if it met nothing new:
+the first step that touches something new for its place would show in the reduced search too,
+since all steps before it were as learned.
+
+Accesses are numbered, and sets of them are bits of one integer.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mshv_async.sim.accesses import WRITE, clash
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mshv_async.sim.accesses import Access, Footprint, Place, Stand
+    from mshv_async.sim.thread import Thread
+
+#: A place of which more ranges are touched than this counts as touched whole.
+RANGES_MAX = 12
+
+
+def stand_of(thread: Thread) -> Stand:
+    """Return where a suspended thread stands: its name, its operation, its lines of code."""
+    op = thread.op
+    found: list[object] = [thread.name, op.label, op.object_name]
+    coro = thread.coro
+    while coro is not None:
+        frame = getattr(coro, "cr_frame", None)
+        if frame is None:
+            break
+        found.append(frame.f_code.co_qualname)
+        found.append(frame.f_lasti)
+        coro = coro.cr_await
+    return tuple(found)
+
+
+class Futures:
+    """Learned futures, and what answers given so far rely on.
+
+    ``broken``: something was learned that an answer relied on not to happen.
+    """
+
+    def __init__(self) -> None:
+        self.broken = False
+        self._numbers: dict[tuple[Place, Access], int] = {}
+        self._at: dict[Place, list[tuple[Access, int]]] = {}
+        self._clashing: list[int] = []  # of each access: the bits of those it conflicts with
+        self._steps: dict[Stand, int] = {}
+        self._waits: dict[Stand, int] = {}  # what decides whether the step there can happen
+        self._after: dict[Stand, int] = {}
+        self._against: dict[int, int] = {}
+        # Relied on: what follows from there, the step there, or what that step waits for,
+        # conflicts with none of these.
+        self._not_after: dict[Stand, int] = {}
+        self._not_against: dict[Stand, int] = {}
+        self._not_meeting: dict[Stand, int] = {}
+
+    def forget_answers(self) -> None:
+        """Begin again with what was learned: no answer was given yet."""
+        self.broken = False
+        self._not_after.clear()
+        self._not_against.clear()
+        self._not_meeting.clear()
+
+    # -- sets of accesses ------------------------------------------------------------------
+
+    def bits(self, step: Footprint) -> int:
+        """Return the accesses of a step as bits."""
+        known = step.bits
+        if known < 0:
+            known = 0
+            for place, accesses in step.accesses.items():
+                for access in accesses:
+                    known |= 1 << self._number(place, access)
+            step.bits = known
+        return known
+
+    def _number(self, place: Place, access: Access) -> int:
+        number = self._numbers.get((place, access))
+        if number is not None:
+            return number
+        entries = self._at.setdefault(place, [])
+        if access[1] > access[0] and len(entries) >= RANGES_MAX:
+            whole = (0, 0, access[2])
+            number = self._numbers[place, access] = self._number(place, whole)
+            return number
+        number = len(self._clashing)
+        mine = 0
+        for other, index in entries:
+            if clash(access, other):
+                mine |= 1 << index
+                self._clashing[index] |= 1 << number
+        if access[2] == WRITE:
+            mine |= 1 << number
+        self._clashing.append(mine)
+        entries.append((access, number))
+        self._numbers[place, access] = number
+        self._against.clear()
+        return number
+
+    def against(self, bits: int) -> int:
+        """Return the bits of all accesses that conflict with one of a set."""
+        found = self._against.get(bits)
+        if found is None:
+            found, rest = 0, bits
+            while rest:
+                low = rest & -rest
+                found |= self._clashing[low.bit_length() - 1]
+                rest ^= low
+            self._against[bits] = found
+        return found
+
+    # -- learning --------------------------------------------------------------------------
+
+    def learn(self, steps: Sequence[Footprint], parents: dict[int, int]) -> None:
+        """Take over one execution: its steps in order, and which step created a thread."""
+        after: dict[int, int] = {}
+        children: dict[int, list[int]] = {}
+        for tid, index in parents.items():
+            children.setdefault(index, []).append(tid)
+        for index in range(len(steps) - 1, -1, -1):
+            step = steps[index]
+            bits = self.bits(step)
+            seen = after.get(step.tid, 0) | bits
+            for tid in children.get(index, ()):
+                seen |= after.get(tid, 0)
+            after[step.tid] = seen
+            stand = step.stand
+            known = self._after.get(stand, 0)
+            if seen & ~known:
+                self._after[stand] = known | seen
+                met = self._not_after.get(stand)
+                if met:
+                    self.broken |= bool(self.against(seen & ~known) & met)
+            self._learn_step(step, stand, bits)
+
+    def _learn_step(self, step: Footprint, stand: Stand, bits: int) -> None:
+        known = self._steps.get(stand, 0)
+        if not bits & ~known:
+            return
+        self._steps[stand] = known | bits
+        waits = 0
+        for place, access in step.waited:
+            waits |= 1 << self._number(place, access)
+        self._waits[stand] = self._waits.get(stand, 0) | waits
+        apart = self._not_against.get(stand)
+        if apart:
+            self.broken |= bool(self.against(bits) & apart)
+        apart = self._not_meeting.get(stand)
+        if apart:
+            self.broken |= bool(self.against(waits) & apart)
+
+    # -- asking ----------------------------------------------------------------------------
+
+    def alone(self, threads: Sequence[Thread], enabled: Sequence[Thread]) -> int:
+        """Return the index in ``enabled`` of one that may go first; -1 if none is known to.
+
+        ``threads``: all that are not finished. Threads that work for each other take turns, so
+        one of them may go first only if none of the others can go before it.
+        """
+        stands = {t.tid: stand_of(t) for t in threads}
+        after = self._after
+        groups: dict[int, int] = {}
+        for t in threads:
+            root = _root(t)
+            groups[root] = groups.get(root, 0) | after.get(stands[t.tid], 0)
+        for index, thread in enumerate(enabled):
+            root = _root(thread)
+            others = 0
+            for other, future in groups.items():
+                if other != root:
+                    others |= future
+            mine = [t for t in threads if _root(t) == root]
+            if self._first(thread, mine, enabled, stands, others):
+                rest = [t for t in threads if _root(t) != root]
+                self._rely(thread, mine, rest, stands, others)
+                return index
+        return -1
+
+    def _first(
+        self,
+        thread: Thread,
+        mine: Sequence[Thread],
+        enabled: Sequence[Thread],
+        stands: dict[int, Stand],
+        others: int,
+    ) -> bool:
+        """Whether the thread's step, and what the rest of its group waits for, is its own."""
+        bits = self._steps.get(stands[thread.tid])
+        if bits is None or self.against(bits) & others:
+            return False
+        for t in mine:
+            if t is not thread and (
+                t in enabled or self.against(self._waits.get(stands[t.tid], 0)) & others
+            ):
+                return False
+        return True
+
+    def _rely(
+        self,
+        thread: Thread,
+        mine: Sequence[Thread],
+        rest: Sequence[Thread],
+        stands: dict[int, Stand],
+        others: int,
+    ) -> None:
+        """Remember what has to stay true for the answer."""
+        meets = 0
+        for t in mine:
+            stand = stands[t.tid]
+            apart = self._not_against if t is thread else self._not_meeting
+            known = self._steps if t is thread else self._waits
+            apart[stand] = apart.get(stand, 0) | others
+            meets |= known.get(stand, 0)
+        for t in rest:
+            stand = stands[t.tid]
+            self._not_after[stand] = self._not_after.get(stand, 0) | meets
+
+
+def _root(thread: Thread) -> int:
+    while thread.serves is not None:
+        thread = thread.serves
+    return thread.tid
