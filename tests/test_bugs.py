@@ -126,6 +126,11 @@ BUGS = {
         "unkillable: region_hmm_fault_and_lock",
         ("v6+unlock-on-failure+killable-retry", "fix1+killable-retry"),
     ),
+    "C03": Bug(
+        "bugs/discard-far-from-fault",
+        "livelock: region_hmm_fault_and_lock",
+        ("v6+range-retry", "fix1+range-retry"),
+    ),
     "C06": Bug(
         "bugs/map-failure-in-second-batch",
         "invariant:access-not-absent: hv_call_unmap_gpa_pages",

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 
 # By the names of the command line. `replay` is no choice here: it needs a recording.
 STRATEGIES: dict[str, type[strategies.Strategy]] = {
+    "portfolio": strategies.Portfolio,
     "fifo": strategies.Fifo,
     "random": strategies.RandomWalk,
+    "fair": strategies.Fair,
     "pct": strategies.Pct,
     "pos": strategies.Pos,
     "urw": strategies.Urw,
@@ -28,13 +30,7 @@ STRATEGIES: dict[str, type[strategies.Strategy]] = {
     "dpor": strategies.Dpor,
 }
 _BOUNDED = (strategies.Dfs, strategies.Stateful)
-_SAMPLING = (
-    strategies.RandomWalk,
-    strategies.Pct,
-    strategies.Pos,
-    strategies.Urw,
-    strategies.Starve,
-)
+_SAMPLING = (strategies.Sampling, strategies.Portfolio)
 
 Item = dict[str, Any]
 

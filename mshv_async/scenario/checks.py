@@ -154,7 +154,7 @@ def _check_fit(file: str, situation: Situation) -> None:
 def _check_bounds(file: str, situation: Situation) -> None:
     for name in situation.bounds.__dataclass_fields__:
         value = getattr(situation.bounds, name)
-        if not 1 <= value < 1 << 62:
+        if not isinstance(value, bool) and not 1 <= value < 1 << 62:
             raise ScenarioError(file, f"bounds.{name}", str(value), "a whole number, at least 1")
 
 

@@ -11,10 +11,13 @@ class Bounds:
 
     ``progress_steps``: steps for one program operation before the execution turns fair, and
     again before it is a livelock; ``page_steps`` are added for each page of the operation.
-    ``max_steps``: the execution is cut there and says so; ``hung_task_ns``: timed mode.
+    ``lockstep``: the fair tail lets all processors run at the same speed, one step each in turn,
+    instead of at mixed speeds. ``max_steps``: the execution is cut there and says so;
+    ``hung_task_ns``: timed mode.
     """
 
     progress_steps: int = 2_000
     page_steps: int = 4
+    lockstep: bool = False
     max_steps: int = 2_000_000
     hung_task_ns: int = 120_000_000_000

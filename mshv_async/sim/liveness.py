@@ -51,9 +51,9 @@ def round_robin(rt: Runtime, enabled: list[Thread], cur: Thread | None) -> Threa
     for thread in enabled:
         thread.waited = True
     oldest = min(enabled, key=lambda t: (t.ran_at, t.tid))
-    leaving = rt.killed and any(t.ledger.leaving for t in rt.live)
+    lockstep = rt.bounds.lockstep or (rt.killed and any(t.ledger.leaving for t in rt.live))
     if cur is not None and cur in enabled and not cur.op.yields:
-        if rt.loops is not None and (rt.quantum > 0 or not leaving):
+        if rt.loops is not None and (rt.quantum > 0 or not lockstep):
             rt.loops.chance_at = rt.steps  # another time the turn may have another length
         if rt.quantum > 0:
             rt.quantum -= 1
@@ -61,7 +61,7 @@ def round_robin(rt: Runtime, enabled: list[Thread], cur: Thread | None) -> Threa
                 cur.ran_at = rt.steps
                 return cur
     rt.turns += 1
-    rt.quantum = 0 if leaving else _turn_steps(rt.turns)
+    rt.quantum = 0 if lockstep else _turn_steps(rt.turns)
     if cur is oldest and len(enabled) > 1:
         oldest = min((t for t in enabled if t is not cur), key=lambda t: (t.ran_at, t.tid))
     oldest.ran_at = rt.steps

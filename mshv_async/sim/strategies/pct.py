@@ -3,98 +3,104 @@
 Burckhardt, Kothari, Musuvathi, Nagarakatte: A Randomized Scheduler with Probabilistic Guarantees
 of Finding Bugs, ASPLOS 2010.
 
-Departures from the paper: the length k of an execution is measured, as the longest of the first
-executions, not asked for, and counts only decisions between several threads; a thread that offers
-the processor (a retry, ``cond_resched``) also falls to the lowest priority, or else two threads of
-which one waits for the other in a loop would never end; threads that are created later get a
-random priority among the initial ones; the bug depth d of an execution is drawn from 1 … ``depth``
-so that shallow and deep bugs both get their share; data choices are uniform with the probability
-of a failure halved, since most sites must succeed for an execution to get anywhere.
+Departures from the paper. Length and depth are not asked for but measured, in the probing
+executions. The length is the most operations that one of them had on the object which an execution
+attends to: a priority changes only before such an operation (:mod:`~.probing`), as it is the order
+of those that a bug depends on. The depth is the largest number of change points that still brought
+an order of two conflicting operations which fewer did not. Each execution draws its number of
+points from 1 to the depth. Priorities belong to chains of threads that work for each other. One
+that offers the processor (a retry, ``cond_resched``) also falls to the lowest priority, or else two
+threads of which one waits for the other in a loop would never end; a chain that comes later gets a
+random priority among the initial ones.
 """
 
 from __future__ import annotations
 
-import random
 from typing import TYPE_CHECKING
+
+from mshv_async.sim.orders import ordered_pairs
+from mshv_async.sim.strategies.probing import Probing, chain_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from mshv_async.sim.orders import OrderedPair
+    from mshv_async.sim.runtime import Runtime
     from mshv_async.sim.thread import Thread
 
+DEEPEST = 5
+"""Probing executions try up to so many change points."""
 
-PROBES = 24
-"""Executions that the length is measured on."""
 
+class Pct(Probing):
+    """Priorities by chain. ``length``: the decisions of an execution, before any was measured."""
 
-class Pct:
-    """Priorities by thread; execution ``i`` depends on the seed, ``i`` and the first few ones.
-
-    ``length``: what is known of the number of decisions before any was measured.
-    """
-
-    exhaustive = False
-    prefix = 0
-    suspended = False
-    records = False
-    probes = PROBES + 1
-
-    def __init__(self, seed: int, depth: int = 4, length: int = 2) -> None:
-        self._seed = seed
-        self._depth = depth
+    def __init__(self, seed: int, length: int = 2) -> None:
+        super().__init__(seed)
         self._least = length
-        self._rng = random.Random(seed)
-        self._length = 2
-        self._decisions = 0
-        self._priorities: dict[int, float] = {}
+        self._depths: dict[OrderedPair, int] = {}
+        self._points = 0
         self._changes: set[int] = set()  # membership only
+        self._priorities: dict[str, float] = {}
         self._floor = 0.0
+        self._seen = 0
+        self._passed = 0
 
     def begin(self, execution: int) -> bool:
-        """Draw priorities and change points."""
+        """Draw the change points."""
+        super().begin(execution)
         if execution == 0:
-            self._length = self._least
-        elif execution <= PROBES:
-            self._length = max(self._length, self._decisions)
-        self._rng = rng = random.Random((self._seed << 40) ^ execution)
+            self._depths = {}
+        rng = self._rng
+        if self.probing:
+            self._points = rng.randrange(DEEPEST + 1)
+        else:
+            self._points = 1 + rng.randrange(self.depth)
+        length = max(self.contention.longest(self.focus), self._least)
+        self._changes = {rng.randrange(length) for _ in range(self._points)}
         self._priorities = {}
-        self._decisions = 0
         self._floor = 0.0
-        points = rng.randrange(self._depth)
-        self._changes = {rng.randrange(self._length) for _ in range(points)}
+        self._seen = self._passed = 0
         return True
 
+    def learn(self, rt: Runtime) -> None:
+        """Remember with how few change points each order was seen."""
+        super().learn(rt)
+        for pair in ordered_pairs(rt):
+            self._depths[pair] = min(self._depths.get(pair, DEEPEST), self._points)
+
     @property
-    def length(self) -> int:
-        """The measured number of decisions of an execution."""
-        return self._length
+    def depth(self) -> int:
+        """The measured depth: the largest number of change points worth having, at least 1."""
+        return max(self._depths.values(), default=1) or 1
+
+    def pick(self, enabled: Sequence[Thread], current: Thread | None) -> int:
+        """Pick the thread of the highest priority, unless it falls just here."""
+        rt = enabled[0].rt
+        self.see(rt)
+        self._passed += sum(self.attends(op) for _, op in rt.trace[self._seen :])
+        self._seen = len(rt.trace)
+        if current is not None and current.op.yields:
+            self._lower(current)
+        best = self._highest(enabled)
+        if self._passed in self._changes and self.attends(enabled[best].op):
+            self._changes.discard(self._passed)
+            self._lower(enabled[best])
+            best = self._highest(enabled)
+        return best
+
+    def _highest(self, enabled: Sequence[Thread]) -> int:
+        priorities = self._priorities
+        best, best_priority = 0, -1e18
+        for index, thread in enumerate(enabled):
+            chain = chain_of(thread)
+            priority = priorities.get(chain)
+            if priority is None:
+                priority = priorities[chain] = 1.0 + self._rng.random()
+            if priority > best_priority:
+                best, best_priority = index, priority
+        return best
 
     def _lower(self, thread: Thread) -> None:
         self._floor -= 1.0
-        self._priorities[thread.tid] = self._floor
-
-    def pick(self, enabled: Sequence[Thread], current: Thread | None) -> int:
-        """Pick the thread of the highest priority."""
-        priorities = self._priorities
-        best, best_priority = 0, -1e18
-        if current is not None and current.op.yields:
-            self._lower(current)
-        for index, thread in enumerate(enabled):
-            priority = priorities.get(thread.tid)
-            if priority is None:
-                priority = priorities[thread.tid] = 1.0 + self._rng.random()
-            if priority > best_priority:
-                best, best_priority = index, priority
-        if self._decisions in self._changes:
-            self._lower(enabled[best])
-            self._decisions += 1
-            return self.pick(enabled, None)
-        self._decisions += 1
-        return best
-
-    def value(self, label: str, bound: int) -> int:
-        """Pick the benign value half of the time, else uniformly."""
-        del label
-        if self._rng.random() < 0.5:
-            return 0
-        return int(self._rng.random() * bound)
+        self._priorities[chain_of(thread)] = self._floor

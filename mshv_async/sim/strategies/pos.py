@@ -1,21 +1,23 @@
-"""pos: partial order sampling; a random priority for each operation, new ones after a conflict.
+"""pos: partial order sampling; random priorities, drawn anew at operations that conflict.
 
-Yuan, Yang, Gu: Partial Order Aware Concurrency Sampling, CAV 2018. A thread's pending operation
-keeps its priority until it runs, or until another thread's conflicting operation does; so every
-order of two conflicting operations has a fair chance, however many others lie around them.
+Yuan, Yang, Gu: Partial Order Aware Concurrency Sampling, CAV 2018. A pending operation keeps its
+priority until it runs, or until another thread's conflicting operation does; so every order of two
+conflicting operations has a fair chance, however many others lie around them.
 
 Departures from the paper: two operations conflict by what they declare, object, range, read or
-write; what else a step touches is not known before it runs. Operations that ran without a choice
-count like chosen ones. A retry (``yields``) loses its priority to all others, as in ``pct``. Data
-choices are benign half of the time.
+write; what else a step touches is not known before it runs. Priorities belong to chains of threads
+that work for each other, and a chain keeps its own past operations on objects that the execution
+does not attend to: some of the shared ones, how many is drawn (:mod:`~.probing`). So a chain comes
+all the way through code that shares nothing before another one runs. Operations that ran without a
+choice count like chosen ones. A retry (``yields``) loses its priority to all others, as in ``pct``.
 """
 
 from __future__ import annotations
 
-import random
 from typing import TYPE_CHECKING
 
 from mshv_async.sim.op import conflict
+from mshv_async.sim.strategies.probing import Probing, chain_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,56 +26,52 @@ if TYPE_CHECKING:
     from mshv_async.sim.thread import Thread
 
 
-class Pos:
-    """Priorities by pending operation; execution ``i`` depends on the seed and ``i`` alone."""
-
-    exhaustive = False
-    prefix = 0
-    suspended = False
-    records = False
-    probes = 0
+class Pos(Probing):
+    """Priorities by chain, of what it does next."""
 
     def __init__(self, seed: int) -> None:
-        self._seed = seed
-        self._rng = random.Random(seed)
-        self._priorities: dict[int, float] = {}  # by tid, of the operation that is pending now
+        super().__init__(seed)
+        self._priorities: dict[str, float] = {}
         self._seen = 0
 
     def begin(self, execution: int) -> bool:
         """Seed the execution."""
-        self._rng = random.Random((self._seed << 40) ^ execution)
+        super().begin(execution)
         self._priorities = {}
         self._seen = 0
         return True
+
+    def choose_focus(self, shared: list[str]) -> frozenset[str]:
+        """Draw how many objects to attend to, and which."""
+        return frozenset(self._rng.sample(shared, 1 + self._rng.randrange(len(shared))))
 
     def pick(self, enabled: Sequence[Thread], current: Thread | None) -> int:
         """Pick the thread whose pending operation has the highest priority."""
         self._forget(enabled[0].rt)
         priorities = self._priorities
-        if current is not None and current.op.yields and current.tid not in priorities:
-            priorities[current.tid] = -self._rng.random()
+        if current is not None and current.op.yields:
+            priorities[chain_of(current)] = -self._rng.random()
         best, best_priority = 0, -2.0
         for index, thread in enumerate(enabled):
-            priority = priorities.get(thread.tid)
+            chain = chain_of(thread)
+            priority = priorities.get(chain)
             if priority is None:
-                priority = priorities[thread.tid] = self._rng.random()
+                priority = priorities[chain] = self._rng.random()
             if priority > best_priority:
                 best, best_priority = index, priority
         return best
 
     def _forget(self, rt: Runtime) -> None:
         """Drop the priorities of what ran since the last choice, and of what conflicts with it."""
+        self.see(rt)
         priorities = self._priorities
         for tid, op in rt.trace[self._seen :]:
-            priorities.pop(tid, None)
+            chain = chain_of(rt.all_threads[tid])
+            if self.attends(op):
+                priorities.pop(chain, None)
+            if op.obj is None:
+                continue
             for thread in rt.live:
-                if thread.tid in priorities and conflict(thread.op, op):
-                    del priorities[thread.tid]
+                if conflict(thread.op, op) and (other := chain_of(thread)) != chain:
+                    priorities.pop(other, None)
         self._seen = len(rt.trace)
-
-    def value(self, label: str, bound: int) -> int:
-        """Pick the benign value half of the time, else uniformly."""
-        del label
-        if self._rng.random() < 0.5:
-            return 0
-        return int(self._rng.random() * bound)

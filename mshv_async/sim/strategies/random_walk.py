@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import random
 from typing import TYPE_CHECKING
+
+from mshv_async.sim.strategies.sampling import Sampling
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -11,23 +12,8 @@ if TYPE_CHECKING:
     from mshv_async.sim.thread import Thread
 
 
-class RandomWalk:
+class RandomWalk(Sampling):
     """A uniform choice at each decision; execution ``i`` depends on the seed and ``i`` alone."""
-
-    exhaustive = False
-    prefix = 0
-    suspended = False
-    records = False
-    probes = 0
-
-    def __init__(self, seed: int) -> None:
-        self._seed = seed
-        self._rng = random.Random(seed)
-
-    def begin(self, execution: int) -> bool:
-        """Seed the execution."""
-        self._rng = random.Random((self._seed << 40) ^ execution)
-        return True
 
     def pick(self, enabled: Sequence[Thread], current: Thread | None) -> int:
         """Pick uniformly."""

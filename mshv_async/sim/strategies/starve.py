@@ -7,13 +7,15 @@ uniform. This is the unfair half of Musuvathi and Qadeer's fair scheduling (Fair
 Checking, PLDI 2008): a thread that could run is made to wait, but never for ever.
 
 The length of the first stretch is drawn for each execution, so that stretches end at other places
-each time. Data choices are benign half of the time.
+each time. Threads that work for the victim are kept from running with it.
 """
 
 from __future__ import annotations
 
-import random
 from typing import TYPE_CHECKING
+
+from mshv_async.sim.strategies.probing import chain_of
+from mshv_async.sim.strategies.sampling import Sampling
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,46 +28,34 @@ FIRST_MAX = 8
 LONGEST = 512
 
 
-class Starve:
+class Starve(Sampling):
     """A victim and the rest of its stretch; execution ``i`` depends on the seed and ``i`` alone."""
 
-    exhaustive = False
-    prefix = 0
-    suspended = False
-    records = False
-    probes = 0
-
     def __init__(self, seed: int) -> None:
-        self._seed = seed
-        self._rng = random.Random(seed)
-        self._victim = -1
+        super().__init__(seed)
+        self._victim = ""
         self._left = 0
         self._first = 1
         self._stretch = 1
 
     def begin(self, execution: int) -> bool:
         """Seed the execution and draw its first stretch."""
-        self._rng = rng = random.Random((self._seed << 40) ^ execution)
-        self._victim = -1
+        super().begin(execution)
+        self._victim = ""
         self._left = 0
-        self._first = self._stretch = 1 + rng.randrange(FIRST_MAX)
+        self._first = self._stretch = 1 + self._rng.randrange(FIRST_MAX)
         return True
 
     def pick(self, enabled: Sequence[Thread], current: Thread | None) -> int:
         """Pick uniformly among all but the victim."""
         del current
         rng = self._rng
+        chains = [chain_of(thread) for thread in enabled]
         if self._left <= 0:
-            self._victim = enabled[int(rng.random() * len(enabled))].tid
+            self._victim = chains[int(rng.random() * len(chains))]
             self._left = self._stretch
             self._stretch = self._stretch * 2 if self._stretch < LONGEST else self._first
         self._left -= 1
-        others = [i for i, thread in enumerate(enabled) if thread.tid != self._victim]
+        others = [i for i, chain in enumerate(chains) if chain != self._victim]
+        others = others or list(range(len(enabled)))
         return others[int(rng.random() * len(others))]
-
-    def value(self, label: str, bound: int) -> int:
-        """Pick the benign value half of the time, else uniformly."""
-        del label
-        if self._rng.random() < 0.5:
-            return 0
-        return int(self._rng.random() * bound)

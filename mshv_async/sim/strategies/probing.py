@@ -1,0 +1,141 @@
+"""What probing executions tell a sampling strategy: the shared objects, and who uses them.
+
+A *chain* is a thread and all that works for it: a processor that serves a call, the guest that a
+thread runs. They wait for each other and hardly ever run at once, so a strategy that gave each a
+priority of its own would spend most of its chances on orders that cannot be (Ozkan, Majumdar,
+Niksic, Tabaei Befrouei, Weissenbacher: Randomized Testing of Distributed Systems with Probabilistic
+Guarantees, OOPSLA 2018, order such chains rather than threads or events).
+
+An object is *shared* when, in one probing execution, two chains declared operations on it of which
+one writes. A strategy that attends to one shared object, or to some, has far fewer orders to
+choose from than all steps have; which ones is drawn for each execution (Zhao, Wolff, Mathur,
+Roychoudhury: Selectively Uniform Concurrency Testing, ASPLOS 2025, who choose the accesses of one
+variable).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mshv_async.sim.strategies.sampling import Sampling
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from mshv_async.sim.op import Op
+    from mshv_async.sim.runtime import Runtime
+    from mshv_async.sim.thread import Thread
+
+PROBES = 24
+"""Executions that shared objects and lengths are measured on."""
+
+
+def chain_of(thread: Thread) -> str:
+    """Return the name of the thread that this one works for in the end; its own, if for nobody."""
+    while thread.serves is not None:
+        thread = thread.serves
+    return thread.name
+
+
+class Contention:
+    """The operations on each object in some executions, by chain. Objects and chains by name."""
+
+    def __init__(self) -> None:
+        self._executions = 0
+        self._steps: dict[str, dict[str, int]] = {}
+        self._longest: dict[str, int] = {}
+        self._shared: set[str] = set()
+
+    def learn(self, rt: Runtime) -> None:
+        """Count the operations of an execution."""
+        self._executions += 1
+        steps: dict[str, dict[str, int]] = {}
+        written = set()
+        for tid, op in rt.trace:
+            name, chain = op.object_name, chain_of(rt.all_threads[tid])
+            chains = steps.setdefault(name, {})
+            chains[chain] = chains.get(chain, 0) + 1
+            if op.write:
+                written.add(name)
+        for name, chains in steps.items():
+            known = self._steps.setdefault(name, {})
+            for chain, count in chains.items():
+                known[chain] = known.get(chain, 0) + count
+            self._longest[name] = max(self._longest.get(name, 0), sum(chains.values()))
+            if name and len(chains) > 1 and name in written:
+                self._shared.add(name)
+
+    @property
+    def shared(self) -> list[str]:
+        """The names of the shared objects, sorted."""
+        return sorted(self._shared)
+
+    def longest(self, objects: Collection[str]) -> int:
+        """Return the most operations that one execution had on each of the objects, summed."""
+        return sum(count for name, count in self._longest.items() if attends(objects, name))
+
+    def work(self, objects: Collection[str]) -> dict[str, float]:
+        """Return how many operations on the objects each chain has in an execution, on average."""
+        work: dict[str, float] = {}
+        for name, chains in self._steps.items():
+            if attends(objects, name):
+                for chain, count in chains.items():
+                    work[chain] = work.get(chain, 0.0) + count / self._executions
+        return work
+
+
+def attends(objects: Collection[str], name: str) -> bool:
+    """Say whether a strategy that attends to the objects does so to this one; to none: to all."""
+    return not objects or name in objects
+
+
+class Probing(Sampling):
+    """Base of a strategy that attends to some shared objects, those in ``focus``.
+
+    While it probes, and where no object is shared, it attends to every operation. Execution ``i``
+    depends on the seed, ``i`` and the probing executions, which are to be played in order.
+    """
+
+    probes = PROBES
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(seed)
+        self.contention = Contention()
+        self.focus: frozenset[str] = frozenset()
+        self._number = -1
+        self._rt: Runtime | None = None
+
+    @property
+    def probing(self) -> bool:
+        """Whether this execution is a probing one."""
+        return self._number < self.probes
+
+    def begin(self, execution: int) -> bool:
+        """Learn from the probing execution before, seed this one and draw what to attend to."""
+        if execution == 0:
+            self.contention = Contention()
+        elif self._rt is not None and execution > self._number:
+            self.learn(self._rt)
+        self._rt = None
+        self._number = execution
+        super().begin(execution)
+        shared = self.contention.shared
+        self.focus = frozenset() if self.probing or not shared else self.choose_focus(shared)
+        return True
+
+    def choose_focus(self, shared: list[str]) -> frozenset[str]:
+        """Draw the objects to attend to: one."""
+        return frozenset([self._rng.choice(shared)])
+
+    def learn(self, rt: Runtime) -> None:
+        """Take in a probing execution."""
+        self.contention.learn(rt)
+
+    def see(self, rt: Runtime) -> None:
+        """Remember the execution, to learn from it when it has ended."""
+        if self.probing:
+            self._rt = rt
+
+    def attends(self, op: Op) -> bool:
+        """Say whether the operation is on an object of the focus."""
+        return attends(self.focus, op.object_name)
