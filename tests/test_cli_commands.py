@@ -25,6 +25,7 @@ from mshv_async.explore import (
     load_repro,
     save_repro,
 )
+from mshv_async.explore.numbers import Shard
 from mshv_async.explore.results import RuntimeDefect
 from mshv_async.log import Finding, NoteRecord, RunHeader, StepRecord, analyze
 
@@ -87,6 +88,7 @@ class StandIns:
 
     def explore_sync(self, scenario, driver, **options):
         self.asked = {"scenario": scenario.name, "driver": driver.name, **options}
+        assert self.asked.pop("store").is_dir()
         return self.campaign
 
     def run_scenario(self, scenario, driver, seed, **options):
@@ -142,26 +144,32 @@ def test_explore_defaults_are_the_documented_ones(stand_ins, capsys):
         "shrink": True,
         "progress": None,
         "checks": None,
+        "shard": Shard(1, 1),
+        "resume": False,
+        "audit": False,
     }
 
 
 def test_explore_takes_every_documented_option(stand_ins, capsys):
-    args = "--driver v7 --strategy dfs --preemptions 2 --schedules 5 --time 1.5 --seed 9"
-    args += " --workers 2 --keep-going --no-shrink --out out --json"
+    args = "--driver v7 --strategy random --schedules 5 --time 1.5 --seed 9"
+    args += " --workers 2 --keep-going --no-shrink --out out --json --shard 2/3 --resume --audit"
     main(["explore", "good.toml", *args.split()])
     assert stand_ins.asked == {
         "scenario": "good",
         "driver": "v7",
-        "strategy": "dfs",
+        "strategy": "random",
         "schedules": 5,
         "seconds": 1.5,
         "seed": 9,
-        "preemptions": 2,
+        "preemptions": None,
         "workers": 2,
         "keep_going": True,
         "shrink": False,
         "progress": None,
         "checks": None,
+        "shard": Shard(2, 3),
+        "resume": True,
+        "audit": True,
     }
 
 

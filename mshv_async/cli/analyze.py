@@ -34,5 +34,5 @@ def analyze(
         show(msgspec.to_builtins(analysis) if json else text, titles=titles)
         return EXPECTED
     found = difference(file, other)
-    show(msgspec.to_builtins(found) if json else difference_text(found))
+    show(msgspec.to_builtins(found) if json else difference_text(found, terminal_width()))
     return EXPECTED if found.same else UNEXPECTED

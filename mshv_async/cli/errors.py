@@ -21,6 +21,8 @@ def user_error(error: Exception) -> str | None:
         return f"{where}{error.strerror or error}"
     if is_defect(error):
         return f"a defect of {PROGRAM}, not of the driver: {error}"
+    if is_nondeterminism(error):
+        return f"{error}: something in it is not the execution's own (random, time, a set's order?)"
     return str(error) if isinstance(error, _input_errors()) else None
 
 
@@ -31,6 +33,13 @@ def is_defect(error: Exception) -> bool:
     return isinstance(error, RuntimeDefect)
 
 
+def is_nondeterminism(error: Exception) -> bool:
+    """Say whether an execution went otherwise when it was played again."""
+    from mshv_async.explore.results import NotDeterministic
+
+    return isinstance(error, NotDeterministic)
+
+
 def is_departure(error: Exception) -> bool:
     """Say whether a repro no longer replays: sound input, but not the outcome that it records."""
     from mshv_async.explore.repro import Departed
@@ -38,12 +47,26 @@ def is_departure(error: Exception) -> bool:
     return isinstance(error, Departed)
 
 
+def is_unexpected(error: Exception) -> bool:
+    """Say whether an error is what an execution came to, and not a user's mistake."""
+    return is_defect(error) or is_departure(error) or is_nondeterminism(error)
+
+
 def _input_errors() -> tuple[type[Exception], ...]:
     from mshv_async.driver import DriverError
     from mshv_async.explore.bisecting import BisectError
     from mshv_async.explore.catalogue import StrategyError
     from mshv_async.explore.repro import ReproError
+    from mshv_async.explore.results import CampaignError
     from mshv_async.log import LogError
     from mshv_async.scenario import ScenarioError
 
-    return (BisectError, DriverError, StrategyError, ReproError, LogError, ScenarioError)
+    return (
+        BisectError,
+        CampaignError,
+        DriverError,
+        StrategyError,
+        ReproError,
+        LogError,
+        ScenarioError,
+    )

@@ -37,13 +37,19 @@ def explore(
     ] = None,
     seed: SeedOpt = 1,
     workers: Annotated[
-        int, typer.Option("--workers", metavar="N", min=1, help="Only 1 is built so far.")
+        int, typer.Option("--workers", metavar="N", min=1, help="So many processes.")
     ] = 1,
+    shard: Annotated[
+        str, typer.Option("--shard", metavar="K/N", help="Play the K-th of N parts; see merge.")
+    ] = "1/1",
     keep_going: Annotated[
         bool, typer.Option("--keep-going", help="Use the whole budget; do not stop at a finding.")
     ] = False,
     check: Annotated[
         bool, typer.Option("--check", help="Check the model itself too, and count its states.")
+    ] = False,
+    audit: Annotated[
+        bool, typer.Option("--audit", help="Play each execution again and end if one differs.")
     ] = False,
     shrink: Annotated[
         bool,
@@ -53,22 +59,28 @@ def explore(
         Path | None,
         typer.Option("--out", metavar="DIR", help="Default: a dated folder in mshv-async-runs/."),
     ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the campaign in --out DIR.")
+    ] = False,
     json: JsonOpt = False,
 ) -> int:
     """Explore many interleavings of a scenario."""
     from mshv_async.explore.campaign import explore_sync
-    from mshv_async.explore.catalogue import check_strategy
+    from mshv_async.explore.catalogue import check_parts, check_strategy
     from mshv_async.explore.checking import ModelChecks
     from mshv_async.explore.drivers import driver_spec
+    from mshv_async.explore.numbers import Shard
     from mshv_async.explore.outcome import campaign_outcome
     from mshv_async.explore.saving import output_folder, save_campaign, save_outcome
     from mshv_async.explore.watching import watched
     from mshv_async.scenario import Scenario
 
     check_strategy(strategy, preemptions=preemptions)
+    part = Shard.parse(shard)
+    check_parts(strategy, workers=workers, shard=part, resume=resume, check=check)
     situation = Scenario.load(scenario)
     spec = driver_spec(driver)
-    folder = output_folder(out, situation.name)
+    folder = output_folder(out, situation.name, resume=resume)
     with watched(schedules, enabled=sys.stderr.isatty()) as progress:
         campaign = explore_sync(
             situation,
@@ -83,6 +95,10 @@ def explore(
             shrink=shrink,
             progress=progress,
             checks=ModelChecks() if check else None,
+            shard=part,
+            store=folder,
+            resume=resume,
+            audit=audit,
         )
     repros = save_campaign(folder, campaign)
     outcome = campaign_outcome(
@@ -94,6 +110,8 @@ def explore(
         expected=situation.expected(driver),
         repros=repros,
         preemptions=preemptions,
+        workers=workers,
+        shard=str(part),
     )
     save_outcome(folder, outcome.object())
     text = f"{outcome.report()}\nsaved in {folder}"

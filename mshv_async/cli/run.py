@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -30,10 +31,35 @@ def run(
     realtime: Annotated[
         bool, typer.Option("--realtime", help="Run on asyncio's own loop, undirected.")
     ] = False,
+    schedule: Annotated[
+        int | None,
+        typer.Option("--schedule", metavar="N", min=1, help="Play schedule N of explore instead."),
+    ] = None,
+    strategy: Annotated[
+        str, typer.Option("--strategy", metavar="S", help="With --schedule: of this strategy.")
+    ] = "pct",
+    repro: Annotated[
+        Path | None,
+        typer.Option("--repro", metavar="FILE", help="With --schedule: keep what replays it."),
+    ] = None,
     log: LogOpt = None,
     json: JsonOpt = False,
 ) -> int:
-    """Run a scenario once, in virtual time."""
+    """Run a scenario once: in virtual time, in real time, or one schedule of a search."""
+    if schedule is not None:
+        if realtime:
+            raise typer.BadParameter("--realtime: a schedule is played on the simulated loop")
+        return _run_schedule(
+            scenario, driver, schedule, strategy, seed=seed, repro=repro, log=log, json=json
+        )
+    if repro is not None:
+        raise typer.BadParameter("--repro: only a schedule can be replayed; give --schedule N")
+    return _run_once(scenario, driver, seed=seed, realtime=realtime, log=log, json=json)
+
+
+def _run_once(
+    scenario: str, driver: str, *, seed: int, realtime: bool, log: Path | None, json: bool
+) -> int:
     from mshv_async.explore.outcome import run_outcome
     from mshv_async.explore.single import run_scenario
     from mshv_async.explore.summary import run_text
@@ -54,4 +80,48 @@ def run(
         log=log,
     )
     show(outcome.object() if json else run_text(outcome, result), titles=[result.title])
+    return EXPECTED if outcome.as_expected else UNEXPECTED
+
+
+def _run_schedule(
+    scenario: str,
+    driver: str,
+    schedule: int,
+    strategy: str,
+    *,
+    seed: int,
+    repro: Path | None,
+    log: Path | None,
+    json: bool,
+) -> int:
+    from mshv_async.explore.numbered import play_numbered
+    from mshv_async.explore.outcome import run_outcome
+    from mshv_async.explore.repro import save_repro
+    from mshv_async.explore.summary import schedule_text
+    from mshv_async.scenario import Scenario
+
+    situation = Scenario.load(scenario)
+    for path in (repro, log):
+        check_writable(path)
+    result, recorded = play_numbered(situation, driver, schedule, strategy=strategy, seed=seed)
+    if log is not None:
+        command = (
+            f"{PROGRAM} run {shlex.quote(scenario)} --driver {shlex.quote(driver)} --seed {seed} "
+            f"--strategy {strategy} --schedule {schedule}"
+        )
+        keep_log(log, result, command)
+    if repro is not None:
+        save_repro(repro, recorded)
+    outcome = run_outcome(
+        result,
+        scenario=situation.name,
+        driver=driver,
+        seed=seed,
+        expected=situation.expected(driver),
+        log=log,
+    )
+    kept = None if repro is None else str(repro.absolute())
+    more = {"strategy": strategy, "schedule": schedule, "repro": kept}
+    text = schedule_text(outcome, result, schedule, kept)
+    show(outcome.object() | more if json else text, titles=[result.title])
     return EXPECTED if outcome.as_expected else UNEXPECTED

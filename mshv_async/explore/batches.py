@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, TypeAlias
 
+from mshv_async.explore.auditing import audit
 from mshv_async.explore.finishing import replayed
+from mshv_async.explore.results import NotDeterministic
 from mshv_async.explore.tally import Tally, failing_run
 
 if TYPE_CHECKING:
@@ -67,12 +69,14 @@ class Player:
         seed: int,
         keep_going: bool,
         checks: ModelChecks | None = None,
+        shadow: Strategy | None = None,
     ) -> None:
         self.subject = subject
         self.strategy = strategy
         self.seed = seed
         self.keep_going = keep_going
         self.checks = checks
+        self.shadow = shadow  # the same strategy once more, to audit every execution with
         self.batch = Batch(0, 0)  # the one that is being played, for whoever interrupts it
         self._next = 0  # the number after the one that was played last
         self._probed = False
@@ -102,8 +106,9 @@ class Player:
         if first == self._next or (self._probed and first >= probes):
             return
         for number in range(min(first, probes)):
-            if self.strategy.begin(number):
-                await self.subject.play(stage, self.strategy, seed=self.seed)
+            for strategy in (self.strategy, self.shadow):
+                if strategy is not None and strategy.begin(number):
+                    await self.subject.play(stage, strategy, seed=self.seed)
         self._probed = first >= probes
 
     async def _one(self, stage: Stage, batch: Batch) -> None:
@@ -113,6 +118,7 @@ class Player:
             return
         checkers = self.checks.for_execution() if self.checks is not None else ()
         rt = await self.subject.play(stage, self.strategy, seed=self.seed, checkers=checkers)
+        await self._audit(stage, rt, number)
         await self._verify(stage, rt, number + 1)
         batch.tally.count(rt, number + 1)
         batch.after = self._next = number + 1
@@ -122,12 +128,20 @@ class Player:
         if rt.finding is not None and not self.keep_going:
             batch.end = End.FINDING
 
+    async def _audit(self, stage: Stage, rt: Runtime, number: int) -> None:
+        if self.shadow is None:
+            return
+        schedule = number + 1
+        if not self.shadow.begin(number):
+            raise NotDeterministic(f"execution {schedule}: the strategy had come to its end before")
+        await audit(rt, self.shadow, self.subject, stage, seed=self.seed, schedule=schedule)
+
     async def _verify(self, stage: Stage, rt: Runtime, schedule: int) -> None:
-        """Replay what may come to be shown before it is believed. Raises RuntimeDefect."""
+        """Replay what may come to be shown before it is believed; see ``replayed``."""
         if rt.finding is None:
             return
         title = rt.finding.title
         if title in self._believed and self._believed[title] <= rt.steps:
             return
-        await replayed(failing_run(rt, schedule), self.subject, stage, self.seed)
+        await replayed(failing_run(rt, schedule), self.subject, stage, self.seed, rt)
         self._believed[title] = rt.steps

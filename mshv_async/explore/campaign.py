@@ -69,15 +69,17 @@ def explore_sync(
     shard: Shard = WHOLE,
     store: Path | None = None,
     resume: bool = False,
+    audit: bool = False,
 ) -> CampaignResult:
     """Explore a scenario from synchronous code, up to ``schedules`` executions or ``seconds``.
 
     Stops at the first finding unless ``keep_going``. ``checks`` runs the model checkers as well;
-    ``shrink`` makes each finding as small as it gets. ``shard`` plays part of the executions.
-    ``store`` is a folder that keeps what was played, batch by batch; ``resume`` goes on from
-    there. Raises DriverError, StrategyError, StoreError; but what goes wrong after the first
-    execution is the result's ``error``, and ^C, or ``stop`` from another thread, only ends the
-    campaign early.
+    ``audit`` plays each execution twice more and ends where one differs. ``shrink`` makes each
+    finding as small as it gets. ``shard`` plays part of the executions. ``store`` is a folder that
+    keeps what was played, batch by batch; ``resume`` goes on from there.
+
+    Raises DriverError, StrategyError, CampaignError; but what goes wrong after the first execution
+    is the result's ``error``, and ^C, or ``stop`` from another thread, only ends it early.
     """
     check_parts(strategy, workers=workers, shard=shard, resume=resume, check=checks is not None)
     stop = stop or Stop()
@@ -91,6 +93,7 @@ def explore_sync(
         shrinks=shrink,
         preemptions=preemptions,
         shard=shard,
+        shadow=make_strategy(strategy, seed=seed, preemptions=preemptions) if audit else None,
     )
     deadline = None if seconds is None else time.monotonic() + seconds
     work = campaign.work(keep_going=keep_going) if workers > 1 else None
@@ -164,6 +167,7 @@ class Campaign:
         shrinks: bool = False,
         preemptions: int | None = None,
         shard: Shard = WHOLE,
+        shadow: Strategy | None = None,
     ) -> None:
         self.stop = stop or Stop()
         self.shrinks = shrinks
@@ -174,6 +178,7 @@ class Campaign:
         self.checks = checks
         self.preemptions = preemptions
         self.shard = shard
+        self.shadow = shadow
         self.store: Store | None = None
         self.tally = Tally()
         self.position = 0  # all numbers of the shard below it are in the tally
@@ -193,6 +198,7 @@ class Campaign:
             seed=self.seed,
             preemptions=self.preemptions,
             keep_going=keep_going,
+            audited=self.shadow is not None,
         )
 
     def keep(self, folder: Path, schedules: int, *, keep_going: bool, resume: bool) -> None:
@@ -216,7 +222,12 @@ class Campaign:
     ) -> None:
         """Play up to ``schedules`` executions, until ``deadline`` (monotonic seconds)."""
         player = Player(
-            self.subject, self.strategy, seed=self.seed, keep_going=keep_going, checks=self.checks
+            self.subject,
+            self.strategy,
+            seed=self.seed,
+            keep_going=keep_going,
+            checks=self.checks,
+            shadow=self.shadow,
         )
         save_at = 0.0
 

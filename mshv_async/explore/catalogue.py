@@ -30,6 +30,12 @@ STRATEGIES: dict[str, type[strategies.Strategy]] = {
     "dpor": strategies.Dpor,
 }
 _BOUNDED = (strategies.Dfs, strategies.Stateful)
+#: Ends the name of a strategy whose executions have a second phase, without disturbance.
+TWO_PHASE = "+two-phase"
+_SETTLING: dict[type[strategies.Strategy], type[strategies.SettlingDfs]] = {
+    strategies.Dfs: strategies.SettlingDfs,
+    strategies.Stateful: strategies.SettlingStates,
+}
 _SAMPLING = (strategies.Sampling, strategies.Portfolio)
 
 Item = dict[str, Any]
@@ -46,19 +52,29 @@ def make_strategy(name: str, *, seed: int, preemptions: int | None = None) -> st
     only the exhaustive strategies have such a bound.
     """
     check_strategy(name, preemptions=preemptions)
-    cls = STRATEGIES[name]
-    if issubclass(cls, _SAMPLING):
-        return cls(seed)
-    return cls(preemptions) if issubclass(cls, _BOUNDED) else cls()
+    cls = strategy_class(name)
+    if cls in _SETTLING:
+        return _SETTLING[cls](preemptions) if name.endswith(TWO_PHASE) else cls(preemptions)
+    made = cls(seed) if issubclass(cls, _SAMPLING) else cls()
+    return strategies.TwoPhase(made, seed) if name.endswith(TWO_PHASE) else made
 
 
 def check_strategy(name: str, *, preemptions: int | None = None) -> None:
     """Raise StrategyError unless `make_strategy` would succeed."""
-    if name not in STRATEGIES:
+    if name.removesuffix(TWO_PHASE) not in STRATEGIES:
         raise StrategyError(f"strategy: found {name!r}; allowed: {', '.join(STRATEGIES)}")
-    if preemptions is not None and not issubclass(STRATEGIES[name], _BOUNDED):
+    if name.endswith(TWO_PHASE) and issubclass(strategy_class(name), strategies.Dpor):
+        allowed = ", ".join(n for n, cls in STRATEGIES.items() if cls is not strategies.Dpor)
+        why = "leaves out states between steps that commute, and the second phase may begin in each"
+        raise StrategyError(f"--two-phase: strategy dpor {why}; allowed: {allowed}")
+    if preemptions is not None and not issubclass(strategy_class(name), _BOUNDED):
         allowed = "dfs, stateful"
         raise StrategyError(f"--preemptions: strategy {name} has no such bound; allowed: {allowed}")
+
+
+def strategy_class(name: str) -> type[strategies.Strategy]:
+    """Return the class of a strategy, be it with a second phase or not."""
+    return STRATEGIES[name.removesuffix(TWO_PHASE)]
 
 
 def check_parts(name: str, *, workers: int, shard: Shard, resume: bool, check: bool) -> None:
@@ -72,14 +88,23 @@ def check_parts(name: str, *, workers: int, shard: Shard, resume: bool, check: b
         "--resume": resume,
     }
     for option in [option for option, is_asked in asked.items() if is_asked]:
-        if STRATEGIES[name].exhaustive:
-            allowed = ", ".join(n for n, cls in STRATEGIES.items() if not cls.exhaustive)
-            raise StrategyError(
-                f"{option}: strategy {name} needs each execution for the next one; "
-                f"allowed: {allowed}"
-            )
+        _check_independent(name, option)
         if check:
             raise StrategyError(f"{option}: --check looks at all executions together; leave it out")
+
+
+def check_numbered(name: str) -> None:
+    """Raise StrategyError if an execution of a strategy cannot be played again by its number."""
+    check_strategy(name)
+    _check_independent(name, "--schedule")
+
+
+def _check_independent(name: str, option: str) -> None:
+    if strategy_class(name).exhaustive:
+        allowed = ", ".join(n for n, cls in STRATEGIES.items() if not cls.exhaustive)
+        raise StrategyError(
+            f"{option}: strategy {name} needs each execution for the next one; allowed: {allowed}"
+        )
 
 
 def catalogue(kind: str) -> list[Item]:

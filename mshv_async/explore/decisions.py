@@ -70,13 +70,18 @@ class Sighted(Replay):
 
 
 def standing(thread: Thread) -> Standing:
-    """Return where a thread stands now."""
+    """Return where a thread stands now.
+
+    One that works for another is in the functions of that one, unless it waits for work.
+    """
     op = thread.op
+    at_work = thread.serves is None or thread.enabled
+    driver = thread.rt.place(thread).driver if at_work else ()
     return Standing(
         thread=thread.name,
         label=op.label,
         object=op.object_name if op.obj is not None else "",
         lo=op.lo,
         hi=op.hi,
-        functions=list(thread.rt.place(thread).driver),
+        functions=list(driver),
     )

@@ -33,6 +33,11 @@ def driver_spec(driver: Driver) -> DriverSpec:
     return spec
 
 
+def is_shipped(spec: DriverSpec) -> bool:
+    """Say whether all of a driver's code is the package's own, and none a user's."""
+    return all(c.__module__.startswith("mshv_async.") for c in spec.cls.__mro__ if c is not object)
+
+
 def _of_class(cls: type[V6]) -> DriverSpec:
     """Return the spec of a class; with its file's text where the file alone makes it again."""
     if not (isinstance(cls, type) and issubclass(cls, V6)):

@@ -17,6 +17,7 @@ import anyio.to_thread
 from mshv_async.explore import campaign, single
 from mshv_async.explore.checking import ModelChecks
 from mshv_async.explore.drivers import Driver, driver_spec
+from mshv_async.explore.numbers import Shard
 from mshv_async.explore.outcome import (
     Outcome,
     ReplayOutcome,
@@ -53,18 +54,26 @@ async def explore(
     keep_going: bool = False,
     check: bool = False,
     shrink: bool = True,
+    audit: bool = False,
+    workers: int = 1,
+    shard: str = "1/1",
     out: str | Path | None = None,
+    resume: bool = False,
     progress: Progress | None = None,
 ) -> Outcome:
     """Explore up to `schedules` interleavings of a scenario, or for `seconds`.
 
     `driver` is a name (`v9+check-access`), a class, or `file.py:Class`. Stops at the first finding
     unless `keep_going`; each is made as small as it gets, unless `shrink` is off. `preemptions`
-    bounds each schedule of strategy `dfs`; `check` also checks the model; `out` is a folder for
-    `outcome.json` and the repro files. `progress` is called from the thread that works.
+    bounds each schedule of strategy `dfs`; `check` also checks the model. `out` is a folder for
+    `outcome.json`, the repro files and the store of the campaign, with which `resume` goes on;
+    `shard`, as `2/3`, plays part of the executions, `workers` is how many processes do so. `audit`
+    plays each execution again and raises NotDeterministic if it differs. `progress` is called from
+    the thread that works.
 
-    Raises ScenarioError, DriverError, StrategyError, OSError for input that cannot be used, and
-    RuntimeError inside the simulated loop. Cancelled, it ends with the execution that it is in.
+    Raises ScenarioError, DriverError, StrategyError, CampaignError, OSError for input that cannot
+    be used, and RuntimeError inside the simulated loop. Cancelled, it ends with the execution that
+    it is in.
     """
     stop = campaign.Stop()
 
@@ -81,6 +90,10 @@ async def explore(
             preemptions=preemptions,
             keep_going=keep_going,
             shrink=shrink,
+            audit=audit,
+            workers=workers,
+            shard=shard,
+            resume=resume,
             progress=progress,
             stop=stop,
         )
@@ -100,7 +113,11 @@ def explore_sync(
     keep_going: bool = False,
     check: bool = False,
     shrink: bool = True,
+    audit: bool = False,
+    workers: int = 1,
+    shard: str = "1/1",
     out: str | Path | None = None,
+    resume: bool = False,
     progress: Progress | None = None,
 ) -> Outcome:
     """Do as :func:`explore` does, for scripts: from code that runs in no loop."""
@@ -117,6 +134,10 @@ def explore_sync(
         preemptions=preemptions,
         keep_going=keep_going,
         shrink=shrink,
+        audit=audit,
+        workers=workers,
+        shard=shard,
+        resume=resume,
         progress=progress,
     )
 
@@ -183,9 +204,12 @@ def _explore(
 ) -> Outcome:
     situation, spec = _scenario(scenario), driver_spec(driver)
     _check_numbers(options)
-    folder = None if out is None else output_folder(Path(out), situation.name)
+    part, resume = Shard.parse(options.pop("shard")), options["resume"]
+    folder = None if out is None and not resume else _folder(out, situation.name, resume=resume)
     checks = ModelChecks() if check else None
-    result = campaign.explore_sync(situation, spec, checks=checks, **options)
+    result = campaign.explore_sync(
+        situation, spec, checks=checks, shard=part, store=folder, **options
+    )
     if result.error is not None:
         result.error.add_note(f"after {result.schedules} schedules")
         raise result.error
@@ -198,15 +222,21 @@ def _explore(
         expected=situation.expected(spec.name),
         repros=save_campaign(folder, result) if folder is not None else (),
         preemptions=options["preemptions"],
+        workers=options["workers"],
+        shard=str(part),
     )
     if folder is not None:
         save_outcome(folder, outcome.object())
     return outcome
 
 
+def _folder(out: str | Path | None, scenario: str, *, resume: bool) -> Path:
+    return output_folder(None if out is None else Path(out), scenario, resume=resume)
+
+
 def _check_numbers(options: dict[str, Any]) -> None:
     """Raise ``ValueError`` for a budget of nothing, which would come out clean."""
-    for name, least in (("schedules", 1), ("seed", 0), ("preemptions", 0)):
+    for name, least in (("schedules", 1), ("seed", 0), ("preemptions", 0), ("workers", 1)):
         value = options[name]
         if name == "preemptions" and value is None:
             continue

@@ -11,10 +11,19 @@ from typing import TYPE_CHECKING
 
 from msgspec import structs
 
+from mshv_async.explore.auditing import CallSites, difference
+from mshv_async.explore.drivers import is_shipped
 from mshv_async.explore.playing import Subject, log_finding, package_version, records
 from mshv_async.explore.repro import Original, Repro, TapeEntry, step_table
-from mshv_async.explore.results import FoundFinding, RuntimeDefect, Shrinking
+from mshv_async.explore.results import (
+    CLEAN,
+    FoundFinding,
+    NotDeterministic,
+    RuntimeDefect,
+    Shrinking,
+)
 from mshv_async.explore.shrinking import shrink
+from mshv_async.explore.slicing import depends_on
 from mshv_async.sim.digest import digest, step_lines
 from mshv_async.sim.strategies import Replay
 from mshv_async.sim.verdicts import severity
@@ -22,8 +31,10 @@ from mshv_async.sim.verdicts import severity
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from mshv_async.explore.shrinking import Shrunk
     from mshv_async.explore.tally import FailingRun, Tally
     from mshv_async.sim import Runtime, Stage, Tape
+    from mshv_async.sim.checkers import StepChecker
 
 
 async def finish(
@@ -48,8 +59,12 @@ async def finish(
             again = await replayed(run, subject, stage, seed)
             found = _found(run, again, subject, strategy, seed)
             findings.append(found)
+            shown = (subject, again)
             if shrinks and not enough():
-                findings[-1] = await _shrunk(found, again, subject, stage, enough)
+                small = await shrink(subject, stage, again, seed=seed, enough=enough)
+                found = findings[-1] = _shrunk(found, small)
+                shown = (small.subject, small.runtime)
+            findings[-1] = await _sliced(found, stage, *shown)
         except Exception as error:  # whatever a driver of the user's raises
             errors.append(error)
     return findings, errors
@@ -71,16 +86,15 @@ def _found(
     )
 
 
-async def _shrunk(
-    found: FoundFinding,
-    original: Runtime,
-    subject: Subject,
-    stage: Stage,
-    enough: Callable[[], bool],
-) -> FoundFinding:
+async def _sliced(found: FoundFinding, stage: Stage, subject: Subject, rt: Runtime) -> FoundFinding:
+    """Return a finding whose records say which steps it depends on."""
+    depends = await depends_on(subject, stage, rt, seed=found.repro.seed)
+    return replace(found, records=records(rt, depends))
+
+
+def _shrunk(found: FoundFinding, small: Shrunk) -> FoundFinding:
     """Return a finding with the smallest run that comes to the same, and what it was found as."""
     known = found.repro
-    small = await shrink(subject, stage, original, seed=known.seed, enough=enough)
     finding = log_finding(small.runtime)
     assert finding is not None
     repro = known
@@ -115,28 +129,47 @@ async def _shrunk(
     )
 
 
-async def replayed(run: FailingRun, subject: Subject, stage: Stage, seed: int) -> Runtime:
-    """Replay a failing run, and return the replay. Raises RuntimeDefect unless it is the same."""
+async def replayed(
+    run: FailingRun, subject: Subject, stage: Stage, seed: int, original: Runtime | None = None
+) -> Runtime:
+    """Replay a failing run, and return the replay. Raises RuntimeDefect unless it is the same.
+
+    ``original``, if it is still known, lets the error say where they part. NotDeterministic where
+    the driver is a user's: then it is the likely cause.
+    """
     again = await replay_tape(run.tape, subject, stage, seed)
-    if again.finding is None or (digest(again), again.finding.title) != (run.digest, run.title):
-        raise RuntimeDefect(
-            f"execution {run.schedule} found {run.title!r}, but its tape replays to "
-            f"{again.finding.title if again.finding else 'clean'!r} "
-            f"(departure: {again.departure})"
+    if again.finding is not None and (digest(again), again.finding.title) == (
+        run.digest,
+        run.title,
+    ):
+        return again
+    how = f"(departure: {again.departure})"
+    if original is not None:
+        sites = CallSites()
+        how = (
+            difference(original, await replay_tape(run.tape, subject, stage, seed, sites), sites)
+            or how
         )
-    return again
+    came_to = again.finding.title if again.finding else "clean"
+    what = (
+        f"execution {run.schedule} found {run.title!r}, but its tape replays to {came_to!r}: {how}"
+    )
+    if is_shipped(subject.driver):
+        raise RuntimeDefect(what)
+    raise NotDeterministic(what)
 
 
-async def replay_tape(tape: Tape, subject: Subject, stage: Stage, seed: int) -> Runtime:
+async def replay_tape(
+    tape: Tape, subject: Subject, stage: Stage, seed: int, *checkers: StepChecker
+) -> Runtime:
     """Play one tape, and keep its notes."""
     replay = Replay(tuple(tape))
     replay.begin(0)
-    return await subject.play(stage, replay, seed=seed, keep=True)
+    return await subject.play(stage, replay, seed=seed, keep=True, checkers=checkers)
 
 
 def repro_of(rt: Runtime, subject: Subject, *, strategy: str, seed: int) -> Repro:
-    """Return the file that replays a failing execution."""
-    assert rt.finding is not None
+    """Return the file that replays an execution."""
     scenario, driver = subject.scenario, subject.driver
     return Repro(
         scenario=scenario.text,
@@ -148,8 +181,8 @@ def repro_of(rt: Runtime, subject: Subject, *, strategy: str, seed: int) -> Repr
         seed=seed,
         decisions=[TapeEntry(*decision) for decision in rt.tape],
         digest=digest(rt),
-        verdict=rt.finding.verdict,
-        title=rt.finding.title,
+        verdict=rt.finding.verdict if rt.finding else CLEAN,
+        title=rt.finding.title if rt.finding else "",
         package_version=package_version(),
         steps=step_table(step_lines(rt)),
     )

@@ -9,11 +9,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from mshv_async.explore.results import CampaignError
+
 BLOCK = 100
 """Executions in a row that belong to one shard."""
 
 
-class ShardError(Exception):
+class ShardError(CampaignError):
     """A share that means nothing, or shares that do not go together. One line."""
 
 

@@ -46,7 +46,8 @@ class Outcome(msgspec.Struct, frozen=True):
 
     `warnings` counts WARN sites that fired; `predicted` lists lock-order inversions not closed.
     `preemptions`: the bound of the strategy, None without; `cut`: executions ended unjudged at a
-    bound; `interrupted`: before the budget was used. `campaign` holds the runs behind it and is no
+    bound; `interrupted`: before the budget was used; `shard`: which part of the executions was
+    played, by how many `workers`. `campaign` holds the runs behind it and is no
     part of the JSON.
     """
 
@@ -67,6 +68,8 @@ class Outcome(msgspec.Struct, frozen=True):
     preemptions: int | None
     cut: int
     interrupted: bool
+    workers: int
+    shard: str
     campaign: CampaignResult
 
     @property
@@ -172,6 +175,8 @@ def campaign_outcome(
     expected: Sequence[str],
     repros: Sequence[Path] = (),
     preemptions: int | None = None,
+    workers: int = 1,
+    shard: str = "1/1",
 ) -> Outcome:
     """Judge a campaign. `repros` are the files of its findings, in their order, if saved."""
     verdicts = [found.finding.verdict for found in campaign.findings]
@@ -208,6 +213,8 @@ def campaign_outcome(
         preemptions=preemptions,
         cut=campaign.cut,
         interrupted=campaign.interrupted,
+        workers=workers,
+        shard=shard,
         campaign=campaign,
     )
 

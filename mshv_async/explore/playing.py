@@ -25,6 +25,8 @@ from mshv_async.scenario.world import WorldPlan, build_runtime
 from mshv_async.sim.digest import digest
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from mshv_async.driver import DriverSpec
     from mshv_async.scenario import Scenario
     from mshv_async.sim import Runtime, Stage
@@ -107,8 +109,11 @@ def raise_if_users(error: Exception, driver: str) -> None:
         raise DriverError(f"{file}: a result that {where} cannot use: {what}") from error
 
 
-def records(rt: Runtime) -> list[Record]:
-    """Return the steps and notes of a kept execution, in order."""
+def records(rt: Runtime, depends: Collection[int] | None = None) -> list[Record]:
+    """Return the steps and notes of a kept execution, in order.
+
+    ``depends``: the steps, from 1, that its finding depends on, if that is known.
+    """
     names = [t.name for t in rt.all_threads]
     preempted = frozenset(rt.preempted_at)
     choices = dict(rt.choices)
@@ -134,6 +139,7 @@ def records(rt: Runtime) -> list[Record]:
                 write=op.write,
                 preempted=step in preempted,
                 decision=(choice.label, choice.value, choice.bound) if choice else None,
+                depends=None if depends is None else step in depends,
             )
         )
     found.extend(_note(note, timed=timed) for note in notes[at:])

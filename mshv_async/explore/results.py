@@ -21,6 +21,14 @@ class RuntimeDefect(Exception):
     """A finding did not replay to the same execution: the runtime, not the driver, is wrong."""
 
 
+class NotDeterministic(Exception):
+    """An execution went otherwise when it was played again: nothing in it can be believed."""
+
+
+class CampaignError(Exception):
+    """A campaign that cannot be run, divided, or gone on with as it was asked for. One line."""
+
+
 @dataclass(frozen=True, slots=True)
 class RunResult:
     """One execution. `records` are its steps and notes in order, empty if they were not kept.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from mshv_async.explore.repro import save_repro
+from mshv_async.explore.results import CampaignError
 
 if TYPE_CHECKING:
     from mshv_async.explore.results import CampaignResult
@@ -21,20 +22,27 @@ RUNS_DIR = "mshv-async-runs"
 _OF_A_CAMPAIGN = re.compile(r"outcome\.json|[1-9][0-9]*-[a-z][a-z:-]*\.repro\.json")
 
 
-def output_folder(out: Path | None, scenario: str) -> Path:
+def output_folder(out: Path | None, scenario: str, *, resume: bool = False) -> Path:
     """Return a folder that exists and takes files: `out`, else a new dated one under RUNS_DIR.
 
     Called before a campaign begins, so that hours of search do not end in "permission denied".
     What an earlier campaign left in `out` is removed: its outcome and its numbered repro files,
-    nothing else. Raises OSError.
+    nothing else; with ``resume`` not before there is something new. Raises CampaignError, OSError.
     """
+    if resume and out is None:
+        raise CampaignError("--resume: goes on with the campaign in a folder: give --out DIR")
     folder = out if out is not None else _dated(Path(RUNS_DIR), scenario)
     folder.mkdir(parents=True, exist_ok=True)
     check_takes_files(folder)
+    if not resume:
+        _clear(folder)
+    return folder
+
+
+def _clear(folder: Path) -> None:
     for path in folder.iterdir():
         if _OF_A_CAMPAIGN.fullmatch(path.name) and path.is_file():
             path.unlink()
-    return folder
 
 
 def check_takes_files(folder: Path) -> None:
@@ -55,6 +63,7 @@ def _dated(parent: Path, scenario: str) -> Path:
 
 def save_campaign(folder: Path, campaign: CampaignResult) -> list[Path]:
     """Write the repro of each finding, numbered from 1; return their paths. Raises OSError."""
+    _clear(folder)  # what a campaign that is resumed had left
     paths = []
     for number, found in enumerate(campaign.findings, 1):
         path = folder / f"{number}-{found.finding.verdict}.repro.json"

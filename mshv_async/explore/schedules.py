@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 FAR = 1 << 62
 """More steps than any thread takes: it runs until it cannot go on."""
 
-STEPS_SLACK = 500
-"""A candidate that takes so many steps more than twice those known is cut."""
+LONGER = 1.5
+"""So many times the steps of the first schedule are too many, whatever they save."""
 
 
 class Size(NamedTuple):
@@ -138,6 +138,7 @@ class ScheduleShrinker:
         self.best = failure
         self.least = least
         self.minimal = False
+        self._steps_max = int(failure.size.steps * LONGER)
         self._tried: set[object] = set()  # membership only
 
     async def shrink(self, budget: Budget) -> None:
@@ -216,7 +217,7 @@ class ScheduleShrinker:
         if key in self._tried or budget.over:
             return False
         self._tried.add(key)
-        strategy = Guided(course, steps_max=2 * self.best.size.steps + STEPS_SLACK)
+        strategy = Guided(course, steps_max=self._steps_max)
         return self._take(await self._played(strategy, budget))
 
     async def _played(self, strategy: Strategy, budget: Budget) -> Runtime:
@@ -226,13 +227,18 @@ class ScheduleShrinker:
         return rt
 
     def _take(self, rt: Runtime) -> bool:
-        if not same_failure(rt, self.best) or size_of(rt, course_of(rt)) >= self.best.size:
+        if not same_failure(rt, self.best) or rt.steps > self._steps_max:
+            return False
+        if size_of(rt, course_of(rt)) >= self.best.size:
             return False
         self.best = failure_of(rt)
         return True
 
     async def enumerate(self, budget: Budget) -> None:
-        """Run every schedule with fewer preemptions, fewest first, as far as the budget goes."""
+        """Run every schedule with fewer preemptions, fewest first, as far as the budget goes.
+
+        The first that fails is kept.
+        """
         while self.least < self.best.size.preemptions and not budget.over:
             strategy = Dfs(self.least)
             judged = True
@@ -242,9 +248,10 @@ class ScheduleShrinker:
                     return
                 rt = await self._played(strategy, budget)
                 number += 1
-                judged = judged and not rt.fair and rt.cut is None
                 if self._take(rt):
                     break
+                fails = same_failure(rt, self.best)
+                judged = judged and not fails and not rt.fair and rt.cut is None
             else:
                 if not judged:
                     return

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from mshv_async.explore.playing import Subject
 from mshv_async.explore.results import RuntimeDefect
 from mshv_async.explore.schedules import (
+    LONGER,
     Budget,
     Failure,
     ScheduleShrinker,
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from mshv_async.sim.strategies import Strategy
 
 EXECUTIONS = 300
-STEPS = 200_000
+STEPS = 60_000
 
 SEARCHED = 4
 """Executions that look for the failure in a smaller scenario where its course does not fit."""
@@ -102,6 +103,7 @@ class _Work:
         self.stage = stage
         self.seed = seed
         self.budget = budget
+        self.steps_max = int(failure.size.steps * LONGER)
         self.shrinker = ScheduleShrinker(self._play, failure)
         self._tried: set[str] = set()  # texts; membership only
 
@@ -154,7 +156,8 @@ class _Work:
             rt = await subject.play(self.stage, strategy, seed=self.seed)
             budget.spent += 1
             budget.stepped += rt.steps
-            if same_failure(rt, best) and len(rt.preempted_at) <= best.size.preemptions:
+            longer = rt.steps > self.steps_max
+            if same_failure(rt, best) and not longer and _no_more_preempted(rt, best):
                 self.subject = subject
                 self.shrinker = ScheduleShrinker(self._play, failure_of(rt))
                 return True
@@ -172,6 +175,10 @@ class _Work:
                 f"{rt.finding.title if rt.finding else 'clean'!r} (departure: {rt.departure})"
             )
         return rt
+
+
+def _no_more_preempted(rt: Runtime, failure: Failure) -> bool:
+    return len(rt.preempted_at) <= failure.size.preemptions
 
 
 def _renamed(course: Course, new: Callable[[str], str]) -> Course:

@@ -18,6 +18,7 @@ import msgspec
 
 from mshv_async.explore.batches import End
 from mshv_async.explore.numbers import Shard
+from mshv_async.explore.results import CampaignError
 from mshv_async.explore.tally import FailingRun, Tally
 from mshv_async.sim.lockorder import Edge
 
@@ -53,7 +54,7 @@ CREATE TABLE findings (
 """
 
 
-class StoreError(Exception):
+class StoreError(CampaignError):
     """A folder whose campaign is another one, damaged, or in use. One line."""
 
 

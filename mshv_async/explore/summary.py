@@ -127,6 +127,17 @@ def run_text(outcome: RunOutcome, run: RunResult) -> str:
     return "\n\n".join([*blocks, "\n".join(_run_lines(outcome, run))])
 
 
+def schedule_text(outcome: RunOutcome, run: RunResult, schedule: int, repro: str | None) -> str:
+    """Render one schedule of a search, in columns whatever it came to; `repro` is its file."""
+    steps = step_records(run.records)
+    told = report(run.finding, steps) if run.finding is not None else "\n".join(columns(steps))
+    lines = _run_lines(outcome, run)
+    lines[0] += f"  strategy {run.header.strategy}  schedule {schedule:,}"
+    if repro is not None:
+        lines.append(f"repro: {shown_path(repro)}")
+    return f"{told}\n\n" + "\n".join(lines)
+
+
 def replay_text(outcome: ReplayOutcome, replay: ReplayResult, *, with_columns: bool) -> str:
     """Render a replay: where it departs, its finding, with or without columns, and its verdict."""
     run = replay.run

@@ -96,6 +96,7 @@ class Work:
     seed: int
     preemptions: int | None
     keep_going: bool
+    audited: bool
 
     @classmethod
     def of(
@@ -106,6 +107,7 @@ class Work:
         seed: int,
         preemptions: int | None,
         keep_going: bool,
+        audited: bool,
     ) -> Work:
         """Return what makes a player elsewhere. Raises DriverError."""
         scenario = subject.scenario
@@ -118,14 +120,20 @@ class Work:
             seed,
             preemptions,
             keep_going,
+            audited,
         )
 
     def player(self) -> Player:
         """Return who plays it in this process. Raises DriverError."""
         scenario = Scenario.parse(self.scenario, self.scenario_name, files=self.files)
+        strategy, shadow = (
+            make_strategy(self.strategy, seed=self.seed, preemptions=self.preemptions)
+            for _ in range(2)
+        )
         return Player(
             Subject(scenario, self.driver.spec()),
-            make_strategy(self.strategy, seed=self.seed, preemptions=self.preemptions),
+            strategy,
             seed=self.seed,
             keep_going=self.keep_going,
+            shadow=shadow if self.audited else None,
         )

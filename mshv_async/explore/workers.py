@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from mshv_async.explore import worker
 from mshv_async.explore.batches import figures
+from mshv_async.explore.results import CampaignError
 from mshv_async.explore.worker import Board
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ FIRST_BATCH, LEAST_BATCH, MOST_BATCH = 64, 16, 512
 ATTEMPTS = 3
 
 
-class WorkerError(Exception):
+class WorkerError(CampaignError):
     """Worker processes cannot be kept alive. One line."""
 
 

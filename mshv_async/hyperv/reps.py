@@ -81,7 +81,10 @@ async def over_gfns(
     stride = request.pages_per_rep
     span = (request.gfn + request.start * stride, request.gfn + request.reps * stride)
     cuts = named_cuts(partition, request, named_reps)
-    announce(partition, *span, 1)
+    # Elements that stand alone in every call need no notice: nobody groups over them.
+    announced = stride > 1 or any(hi - lo > 1 for lo, hi in partition.grain.pieces(*span))
+    if announced:
+        announce(partition, *span, 1)
     at, status = request.start, HvStatus.SUCCESS
     while at < request.reps and status is HvStatus.SUCCESS:
         end = group_end(partition, request, cuts, at)
@@ -101,7 +104,8 @@ async def over_gfns(
         at += done
         if early:
             break
-    announce(partition, *span, -1)
+    if announced:
+        announce(partition, *span, -1)
     return HvResult(status, at)
 
 

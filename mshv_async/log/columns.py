@@ -29,6 +29,7 @@ GAP = 2
 WHOLE_UP_TO = 30
 # Fewer steps than this take as much room folded as shown.
 FOLD_FROM = 3
+FOLD_SLICED_FROM = 2
 # Beyond this the middle is left out: what went wrong stands at the end, how it began at the top.
 ROWS_HEAD = 60
 ROWS_TAIL = 140
@@ -87,11 +88,15 @@ def columns(
         return ["(no steps)"]
     if important is None:
         important = matters(steps, involved, objects)
+    # What a failure does not depend on is folded however short.
+    sliced = any(record.depends is not None for record in steps)
     shown = _columns_shown(steps, [column_of(actor) for actor in keep], important)
     told = _without_plumbing(steps)
     rows = [_row(record, important) for record in told if column_of(record.actor) in shown]
+    if sliced:
+        rows = _folded(rows, FOLD_SLICED_FROM)
     rows = fold_repeats(rows, key=lambda row: (row.column, row.texts), fold=_repeated)
-    rows = _bounded(_folded(rows))
+    rows = _bounded(rows if sliced else _folded(rows, FOLD_FROM))
     lines = _render(rows, shown, width)
     if any(row.mark == PREEMPTED for row in rows):
         lines.append(clip(LEGEND, width))
@@ -111,8 +116,11 @@ def matters(
     preemption or the step before one, if a failure was chosen in it, or if it is the last of its
     column. In a short or one-column interleaving every step matters. Where the threads that are
     `involved` in the finding are known, steps of others count only for what those can notice;
-    steps on the finding's own `objects` always do.
+    steps on the finding's own `objects` always do. Where it is known which steps the finding
+    depends on, these are the ones.
     """
+    if any(record.depends is not None for record in steps):
+        return lambda record: record.depends is True
     if len({column_of(record.actor) for record in steps}) == 1:
         return lambda _: True
     if involved:
@@ -247,15 +255,15 @@ def _repeated(period: int, times: int) -> _Row:
     return _Row(None, (f"… the {_steps(period)} above {times} times more …",))
 
 
-def _folded(rows: Sequence[_Row]) -> list[_Row]:
-    """Replace each long run of unimportant rows by one row that counts them."""
+def _folded(rows: Sequence[_Row], fold_from: int) -> list[_Row]:
+    """Replace each run of so many unimportant rows by one row that counts them."""
     result: list[_Row] = []
     run: list[_Row] = []
     for row in [*rows, None]:
         if row is not None and not row.important:
             run.append(row)
             continue
-        result.extend(run if len(run) < FOLD_FROM else [_fold(run)])
+        result.extend(run if len(run) < fold_from else [_fold(run)])
         run = []
         if row is not None:
             result.append(row)

@@ -3,29 +3,42 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from itertools import zip_longest
 from pathlib import Path
 
 import msgspec
 
+from mshv_async.log.columns import WIDTH, clip
 from mshv_async.log.reading import LogEvent, LogReader, is_step
 from mshv_async.log.record import RunHeader
+from mshv_async.log.report import folded_stack
 from mshv_async.sim.spans import span
 
 BEFORE = 3
+AFTER = 6  # steps of each
 
 
 class Doing(msgspec.Struct, frozen=True):
-    """What a thread was doing: its operation (empty: none known) and its last step."""
+    """What a thread was doing where two runs part.
+
+    `op`: the operation of its program (empty: none known); `step`, `last`: its last step (0,
+    empty: none yet); `pending`: the operation that it stood at (empty: it takes no further step);
+    `held`: its locks, in the order taken; `functions`: those of the driver that it was in,
+    innermost first, known where a run could be played again.
+    """
 
     thread: str
     op: str
     step: int
     last: str
+    pending: str = ""
+    held: list[str] = []
+    functions: list[str] = []
 
 
 class Side(msgspec.Struct, frozen=True):
-    """One of the two logs at the difference; `event` None: it ends there."""
+    """One of the two logs at the difference; `event` None: it ends there; `next`: steps to come."""
 
     file: str
     run: RunHeader
@@ -34,17 +47,19 @@ class Side(msgspec.Struct, frozen=True):
     text: str
     verdict: str | None
     note: str | None
+    next: list[str] = []
 
 
 class Difference(msgspec.Struct, frozen=True):
     """What two logs have in common, and where they part.
 
-    `same`: all events and the verdicts are equal. `common`: equal events; `before` are the last
-    of them, `doing` the threads as these left them.
+    `same`: all events and the verdicts are equal. `common`: equal events, `steps` of them steps;
+    `before` are the last of them, `doing` the threads as these left them.
     """
 
     same: bool
     common: int
+    steps: int
     before: list[str]
     doing: list[Doing]
     a: Side
@@ -54,46 +69,99 @@ class Difference(msgspec.Struct, frozen=True):
 def difference(a: str | Path, b: str | Path) -> Difference:
     """Compare two logs event by event. Raises LogError and OSError."""
     logs = (LogReader(a), LogReader(b))
+    threads = _Threads()
     before: deque[LogEvent] = deque(maxlen=BEFORE)
-    ops: dict[str, str] = {}
-    last: dict[str, LogEvent] = {}
     common = 0
     parted: list[tuple[LogEvent, bytes] | None] = [None, None]
+    after: list[list[LogEvent]] = [[], []]
     streams = [log.with_lines() for log in logs]
     for one, other in zip_longest(*streams):
         if one is None or other is None or one[1] != other[1]:
             parted = [one, other]
-            for stream in streams:  # to the end: verdicts and notes
-                deque(stream, maxlen=0)
+            after = [threads.go_on(*rest) for rest in zip(parted, streams, strict=True)]
             break
         common += 1
         before.append(one[0])
-        _follow(one[0], ops, last)
-    sides = [_side(log, common, found) for log, found in zip(logs, parted, strict=True)]
+        threads.follow(one[0])
+    sides = [
+        _side(log, common, found, steps)
+        for log, found, steps in zip(logs, parted, after, strict=True)
+    ]
     same = parted == [None, None] and logs[0].verdict == logs[1].verdict
     return Difference(
         same=same,
         common=common,
+        steps=threads.steps,
         before=[event_text(event) for event in before],
-        doing=[
-            Doing(thread, ops.get(thread, ""), event.step, _what(event))
-            for thread, event in last.items()
-        ],
+        doing=threads.doing(),
         a=sides[0],
         b=sides[1],
     )
 
 
-def _follow(event: LogEvent, ops: dict[str, str], last: dict[str, LogEvent]) -> None:
-    if event.event == "op.begin":
-        ops[event.actor] = str(event.op)
-    elif event.event == "op.end":
-        ops.pop(event.actor, None)
-    if is_step(event):
-        last[event.actor] = event
+class _Threads:
+    """What each thread is doing, as the common events tell it; and what it does next."""
+
+    def __init__(self) -> None:
+        self.steps = 0
+        self.ops: dict[str, str] = {}
+        self.last: dict[str, LogEvent] = {}
+        self.held: dict[str, list[str]] = {}
+        self.pending: dict[str, LogEvent] = {}
+
+    def follow(self, event: LogEvent) -> None:
+        held = self.held.setdefault(event.actor, [])
+        match event.event:
+            case "op.begin":
+                self.ops[event.actor] = str(event.op)
+            case "op.end":
+                self.ops.pop(event.actor, None)
+            case "lock.acquire":
+                held.append(str(event.lock))
+            case "lock.release" if event.lock in held:
+                held.remove(str(event.lock))
+        if is_step(event):
+            self.steps += 1
+            self.last[event.actor] = event
+
+    def go_on(
+        self, first: tuple[LogEvent, bytes] | None, rest: Iterable[tuple[LogEvent, bytes]]
+    ) -> list[LogEvent]:
+        """Read one log to its end, for the verdict; return its next steps.
+
+        A thread's next step begins with the operation at which it stands, in whichever log.
+        """
+        steps: list[LogEvent] = []
+        if first is not None:
+            self._next(first[0], steps)
+        for event, _ in rest:
+            self._next(event, steps)
+        return steps
+
+    def _next(self, event: LogEvent, steps: list[LogEvent]) -> None:
+        if is_step(event):
+            event = msgspec.structs.replace(event, preempted=None)
+            self.pending.setdefault(event.actor, msgspec.structs.replace(event, decision=None))
+            if len(steps) < AFTER:
+                steps.append(event)
+
+    def doing(self) -> list[Doing]:
+        return [
+            Doing(
+                thread=thread,
+                op=self.ops.get(thread, ""),
+                step=self.last[thread].step if thread in self.last else 0,
+                last=_what(self.last[thread]) if thread in self.last else "",
+                pending=_what(self.pending[thread]) if thread in self.pending else "",
+                held=self.held.get(thread, []),
+            )
+            for thread in dict.fromkeys((*self.last, *self.pending))
+        ]
 
 
-def _side(log: LogReader, common: int, found: tuple[LogEvent, bytes] | None) -> Side:
+def _side(
+    log: LogReader, common: int, found: tuple[LogEvent, bytes] | None, steps: list[LogEvent]
+) -> Side:
     fields = None if found is None else msgspec.json.decode(found[1], type=dict[str, object])
     return Side(
         file=str(log.path),
@@ -103,6 +171,7 @@ def _side(log: LogReader, common: int, found: tuple[LogEvent, bytes] | None) -> 
         text="(the log ends)" if fields is None else _fields_text(fields),
         verdict=(log.verdict.title or log.verdict.verdict) if log.verdict else None,
         note=log.note,
+        next=[event_text(event) for event in steps],
     )
 
 
@@ -115,23 +184,41 @@ def _fields_text(fields: dict[str, object]) -> str:
     return " ".join([event_text(event), *more, *t_ns])
 
 
-def difference_text(found: Difference) -> str:
-    """Render a difference: both runs, the last equal events, the two that differ, the threads."""
+def difference_text(found: Difference, width: int = WIDTH) -> str:
+    """Render a difference: both runs, the last equal events, how each goes on, the threads.
+
+    Only the two columns keep to `width`.
+    """
     runs = [f"{name}: {_run_text(side)}" for name, side in (("A", found.a), ("B", found.b))]
     if found.same:
         return "\n".join([*runs, f"the same: {found.common:,} events and the verdict"])
     blocks = [runs, [f"the first {found.common:,} events are equal; then they differ"]]
     rows = [f"     {text}" for text in found.before]
     blocks.append([*rows, f"  A: {found.a.text}", f"  B: {found.b.text}"])
+    if found.a.next or found.b.next:
+        blocks.append(_side_by_side(found.a.next, found.b.next, width))
     if found.doing:
         wide = max(len(doing.thread) for doing in found.doing)
-        lines = [
-            f"  {d.thread.ljust(wide)}  {f'in `{d.op}`, ' if d.op else ''}"
-            f"last at step {d.step}: {d.last}"
-            for d in found.doing
-        ]
+        lines = [line for doing in found.doing for line in _doing_lines(doing, wide)]
         blocks.append(["what each thread was doing", *lines])
     return "\n\n".join("\n".join(block) for block in blocks)
+
+
+def _side_by_side(a: list[str], b: list[str], width: int) -> list[str]:
+    half = (width - 3) // 2
+    rows = zip_longest(["A", *(a or ["(no step)"])], ["B", *(b or ["(no step)"])], fillvalue="")
+    return [f"{clip(x, half).ljust(half)} | {clip(y, half)}".rstrip() for x, y in rows]
+
+
+def _doing_lines(doing: Doing, wide: int) -> list[str]:
+    op = f"in `{doing.op}`, " if doing.op else ""
+    last = f"last at step {doing.step}: {doing.last}" if doing.step else "no step yet"
+    about = [f"stands at {doing.pending}" if doing.pending else "takes no further step"]
+    if doing.held:
+        about.append(f"holds {', '.join(doing.held)}")
+    if doing.functions:
+        about.append(f"in {folded_stack(doing.functions)}")
+    return [f"  {doing.thread.ljust(wide)}  {op}{last}", f"  {' ' * wide}  {'; '.join(about)}"]
 
 
 def _run_text(side: Side) -> str:

@@ -25,7 +25,8 @@ class StepRecord(msgspec.Struct, frozen=True, gc=False):
     `t_ns` is virtual nanoseconds, None in exploration. `lo` and `hi` are a half-open range of the
     object's keys (gfns, page numbers; 0, 0 where there is none). `preempted`: another thread that
     could have gone on was passed over for this one. `decision` is the data choice taken in the
-    step, as (label, value, bound), where there was one.
+    step, as (label, value, bound), where there was one. `depends`: the finding depends on it; None
+    where that is not known.
     """
 
     step: int
@@ -38,6 +39,7 @@ class StepRecord(msgspec.Struct, frozen=True, gc=False):
     write: bool = True
     preempted: bool = False
     decision: tuple[str, int, int] | None = None
+    depends: bool | None = None
 
 
 class NoteRecord(msgspec.Struct, frozen=True):

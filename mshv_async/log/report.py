@@ -59,7 +59,11 @@ def _outcome(finding: Finding, steps: Sequence[StepRecord]) -> list[StepRecord]:
     last = steps[-1]
     return [
         StepRecord(
-            step=last.step, t_ns=last.t_ns, actor=finding.threads[0], label=f"!! {finding.verdict}"
+            step=last.step,
+            t_ns=last.t_ns,
+            actor=finding.threads[0],
+            label=f"!! {finding.verdict}",
+            depends=None if last.depends is None else True,
         )
     ]
 

@@ -109,6 +109,8 @@ def step_fields(record: StepRecord) -> dict[str, FieldValue | list[FieldValue]]:
         fields["preempted"] = True
     if record.decision is not None:
         fields["decision"] = list(record.decision)
+    if record.depends is not None:
+        fields["depends"] = record.depends
     return fields
 
 

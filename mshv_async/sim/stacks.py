@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 from inspect import CO_COROUTINE
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from types import FrameType, TracebackType
+    from collections.abc import Callable
+    from types import CodeType, FrameType, TracebackType
 
     from mshv_async.sim.thread import Thread
 
@@ -17,6 +19,17 @@ class StackFrame(NamedTuple):
 
     function: str
     module: str
+
+
+class Place(NamedTuple):
+    """Where a function on a stack stands: cheap to take, put into words only when it is needed."""
+
+    code: CodeType
+    line: int
+    module: str
+
+    def __str__(self) -> str:
+        return f"{self.code.co_name} ({Path(self.code.co_filename).name}:{self.line})"
 
 
 _HIDDEN = ("mshv_async.sim.", "mshv_async.oracle", "asyncio", "anyio")
@@ -71,6 +84,42 @@ def traceback_stack(traceback: TracebackType | None) -> list[StackFrame]:
             found.append(_entry(traceback.tb_frame))
         traceback = traceback.tb_next
     return found[::-1]
+
+
+def place_of(thread: Thread, is_driver: Callable[[str], bool]) -> Place | None:
+    """Return where a thread stands, running or not: in the driver if it is there, else innermost.
+
+    None: it has not begun, or is in no function that anybody would know.
+    """
+    coro: Any = thread.coro
+    if coro is None:
+        return None
+    frames = _running_frames() if coro.cr_running else _waiting_frames(coro)
+    shown = [frame for frame in frames if _shown(frame)]
+    chosen = next((f for f in shown if is_driver(f.f_globals.get("__name__", ""))), None)
+    frame = chosen or next(iter(shown), None)
+    if frame is None:
+        return None
+    return Place(frame.f_code, frame.f_lineno, frame.f_globals.get("__name__", ""))
+
+
+def _running_frames() -> list[FrameType]:
+    frames = []
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and not _is_seat(frame):
+        frames.append(frame)
+        frame = frame.f_back
+    return frames
+
+
+def _waiting_frames(coro: Any) -> list[FrameType]:
+    frames = []
+    while coro is not None:
+        frame = getattr(coro, "cr_frame", None) or getattr(coro, "gi_frame", None)
+        if frame is not None:
+            frames.append(frame)
+        coro = getattr(coro, "cr_await", None)
+    return frames[::-1]
 
 
 def stack_of(thread: Thread, running: Thread | None) -> list[StackFrame]:

@@ -17,19 +17,22 @@ from mshv_async.sim.strategies import Fifo
 if TYPE_CHECKING:
     from mshv_async.explore.playing import Subject
     from mshv_async.sim import Runtime, Stage, Tape
+    from mshv_async.sim.checkers import StepChecker
 
 UNMAP = Scenario.load("bugs/unmap-during-fault")
 
 
 def test_a_finding_that_does_not_replay_is_no_finding(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def replay_otherwise(tape: Tape, subject: Subject, stage: Stage, seed: int) -> Runtime:
-        return await subject.play(stage, Fifo(), seed=seed, keep=True)
+    async def replay_otherwise(
+        tape: Tape, subject: Subject, stage: Stage, seed: int, *checkers: StepChecker
+    ) -> Runtime:
+        return await subject.play(stage, Fifo(), seed=seed, keep=True, checkers=checkers)
 
     monkeypatch.setattr(finishing, "replay_tape", replay_otherwise)
     campaign = explore_sync(UNMAP, "v6", schedules=200)
     assert isinstance(campaign.error, RuntimeDefect)
     assert "use-after-free" in str(campaign.error)
-    assert "replays to 'clean'" in str(campaign.error)
+    assert "replays to 'clean': departs at step " in str(campaign.error)
     assert list(campaign.findings) == []
 
 

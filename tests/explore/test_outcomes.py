@@ -70,6 +70,8 @@ def test_explore_json_has_exactly_the_fixed_keys():
         "preemptions",
         "cut",
         "interrupted",
+        "workers",
+        "shard",
     ]
     assert list(data["findings"][0]) == [
         "verdict",

@@ -1,0 +1,109 @@
+"""Is an execution the same when it is played again? If not: from which step on, and in which code.
+
+A driver, or the model, that takes anything from outside the execution (random numbers, the clock,
+the order of a set, what an earlier execution left behind) cannot be replayed, and what is found in
+it is not to be believed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Any
+
+from mshv_async.explore.results import NotDeterministic
+from mshv_async.sim.digest import digest, step_lines
+from mshv_async.sim.stacks import Place, place_of
+from mshv_async.sim.strategies import Replay
+
+if TYPE_CHECKING:
+    from mshv_async.explore.playing import Subject
+    from mshv_async.sim import Op, Runtime, Stage, Tape, Thread
+    from mshv_async.sim.strategies import Strategy
+
+
+@dataclass(slots=True)
+class CallSites:
+    """A checker that notes for each step which code it comes from: ``places[n]`` of step n + 1."""
+
+    places: list[Place | None] = field(default_factory=list)
+
+    def spawned(self, thread: Thread, by: Thread | None) -> None:
+        """Nothing is to be done."""
+
+    def step_begins(self, thread: Thread, op: Op) -> None:
+        """Note where the thread stands, that is before the operation that it declared."""
+        del op
+        self.places.append(place_of(thread, _is_drivers))
+
+    def touched(self, obj: Any, what: str, write: bool, lo: int, hi: int) -> None:
+        """Nothing is to be done."""
+
+    def step_ended(self, thread: Thread) -> None:
+        """Nothing is to be done."""
+
+    def at(self, step: int) -> str:
+        """Return the call site of a step, or of the last one that is known before it."""
+        known = [place for place in self.places[:step] if place is not None]
+        return f" in {known[-1]}" if known else ""
+
+
+def _is_drivers(module: str) -> bool:
+    """Say whether a module is the driver's, or a user's."""
+    return module.startswith("mshv_async.driver") or not module.startswith("mshv_async.")
+
+
+async def audit(
+    rt: Runtime, shadow: Strategy, subject: Subject, stage: Stage, *, seed: int, schedule: int
+) -> None:
+    """Play an execution twice more: as ``shadow`` plays it by itself, and from its tape.
+
+    ``shadow`` is another strategy of the same kind and seed that has seen as much, and is ready
+    for this execution. Raises NotDeterministic, with the first step that differs.
+    """
+    sites = CallSites()
+    again = await subject.play(stage, shadow, seed=seed, checkers=(sites,))
+    _compare(rt, again, sites, schedule)
+    await audit_tape(rt, rt.tape, subject, stage, seed=seed, schedule=schedule)
+
+
+async def audit_tape(
+    rt: Runtime, tape: Tape, subject: Subject, stage: Stage, *, seed: int, schedule: int
+) -> None:
+    """Replay an execution's tape. Raises NotDeterministic, with the first step that differs."""
+    sites = CallSites()
+    replay = Replay(tuple(tape))
+    replay.begin(0)
+    again = await subject.play(stage, replay, seed=seed, checkers=(sites,))
+    _compare(rt, again, sites, schedule)
+
+
+def _compare(rt: Runtime, again: Runtime, sites: CallSites, schedule: int) -> None:
+    how = difference(rt, again, sites)
+    if how is not None:
+        raise NotDeterministic(f"execution {schedule} {how}")
+
+
+def difference(rt: Runtime, again: Runtime, sites: CallSites) -> str | None:
+    """Say where an execution, played again, first differs, and in which code; None: nowhere.
+
+    Of one that the strategy cut short only the steps before that can be compared.
+    """
+    one, other = step_lines(rt), step_lines(again)
+    if rt.cut is not None:
+        other = other[: len(one)]
+    for step, (a, b) in enumerate(zip_longest(one, other), start=1):
+        if a != b:
+            first, then = ("the end" if line is None else repr(line) for line in (a, b))
+            return f"departs at step {step}: {first} then {then}{sites.at(step)}"
+    if again.departure is not None:
+        step = again.departure.step
+        return f"departs at step {step}: {again.departure.why}{sites.at(step)}"
+    if rt.cut is not None:
+        return None
+    if digest(rt) != digest(again):
+        return f"takes other decisions{sites.at(len(one))}"
+    titles = [found.title if found else "clean" for found in (rt.finding, again.finding)]
+    if titles[0] != titles[1]:
+        return f"comes to {titles[0]!r} then to {titles[1]!r}{sites.at(len(one))}"
+    return None

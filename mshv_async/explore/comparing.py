@@ -1,0 +1,127 @@
+"""The command ``diff``: where two logs or repros part, and what each thread was doing there.
+
+A repro is replayed and its log compared, so that there is one comparison. It is then played once
+more, to look into the threads at the step where the two part.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from mshv_async.explore.decisions import Standing, standing
+from mshv_async.explore.repro import check_trust, load_repro
+from mshv_async.explore.results import log_verdict
+from mshv_async.explore.single import replay_exactly, subject_of
+from mshv_async.log import Difference, LogError, difference, write_log
+from mshv_async.log.record import LOG_SCHEMA
+from mshv_async.sim import Decision, run_on_stage
+from mshv_async.sim.strategies import Replay
+
+if TYPE_CHECKING:
+    from mshv_async.explore.repro import Repro
+    from mshv_async.log.difference import Doing
+    from mshv_async.sim import Op, Runtime, Stage, Thread
+
+LOG_MARK = f'"{LOG_SCHEMA.partition("/")[0]}/'.encode()
+HEAD_BYTES = 1 << 12
+
+
+def compare(a: Path, b: Path, *, trust: bool = False) -> Difference:
+    """Compare two runs, each a log or a repro.
+
+    `trust` runs driver source that a repro carries. Raises LogError, ReproError, Departed, OSError.
+    """
+    repros = [_repro(path, trust=trust) for path in (a, b)]
+    with tempfile.TemporaryDirectory(prefix="mshv-async-") as folder:
+        logs = [
+            path if repro is None else _log_of(repro, Path(folder) / f"{name}.jsonl", trust=trust)
+            for name, path, repro in zip("ab", (a, b), repros, strict=True)
+        ]
+        found = difference(*logs)
+    found = msgspec.structs.replace(
+        found,
+        a=msgspec.structs.replace(found.a, file=str(a)),
+        b=msgspec.structs.replace(found.b, file=str(b)),
+    )
+    played = next((repro for repro in repros if repro is not None), None)
+    return found if found.same or played is None else _looked_into(found, played)
+
+
+def _repro(path: Path, *, trust: bool) -> Repro | None:
+    """Return the repro that a file is, None for a log. Raises LogError, ReproError, OSError."""
+    with path.open("rb") as file:
+        head = file.read(HEAD_BYTES)
+    if LOG_MARK in head.partition(b"\n")[0]:
+        return None
+    if b'"mshv-async.repro/' not in head:
+        raise LogError(f"{path}: is neither a log nor a repro file")
+    repro = load_repro(path)
+    check_trust(repro, trust=trust, path=path)
+    return repro
+
+
+def _log_of(repro: Repro, path: Path, *, trust: bool) -> Path:
+    run = replay_exactly(repro, trust=trust)
+    write_log(path, run.header, run.records, log_verdict(run))
+    return path
+
+
+def _looked_into(found: Difference, repro: Repro) -> Difference:
+    """Add where each thread stands, as a replay shows it when the first other step begins."""
+    look = _look(repro, found.steps + 1)
+    doing = [_filled(d, look.standings.get(d.thread), look.held) for d in found.doing]
+    return msgspec.structs.replace(found, doing=doing)
+
+
+def _filled(doing: Doing, stands: Standing | None, held: dict[str, list[str]]) -> Doing:
+    if stands is None:
+        return doing
+    return msgspec.structs.replace(
+        doing,
+        pending=doing.pending or f"{stands.label} {stands.object}".rstrip(),
+        functions=stands.functions,
+        held=held.get(doing.thread, doing.held),
+    )
+
+
+class _Look:
+    """A checker that looks at all threads when one step begins."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+        self.standings: dict[str, Standing] = {}
+        self.held: dict[str, list[str]] = {}
+
+    def spawned(self, thread: Thread, by: Thread | None) -> None:
+        """Ignore it."""
+
+    def step_begins(self, thread: Thread, op: Op) -> None:
+        """Look, if it is the step."""
+        del op
+        if thread.rt.steps == self.step:
+            for live in thread.rt.live:
+                self.standings[live.name] = standing(live)
+                self.held[live.name] = [lock.name for lock in live.held]
+
+    def touched(self, obj: Any, what: str, write: bool, lo: int, hi: int) -> None:
+        """Ignore it."""
+
+    def step_ended(self, thread: Thread) -> None:
+        """Ignore it."""
+
+
+def _look(repro: Repro, step: int) -> _Look:
+    look = _Look(step)
+    subject = subject_of(repro)
+
+    async def act(stage: Stage) -> Runtime:
+        strategy = Replay([Decision(d.label, d.value, d.bound) for d in repro.decisions])
+        strategy.begin(0)
+        return await subject.play(stage, strategy, seed=repro.seed, checkers=(look,))
+
+    run_on_stage(act)
+    return look

@@ -1,0 +1,60 @@
+"""`diff` on the command line: what it prints, and how it exits."""
+
+import json
+import shutil
+
+import pytest
+
+from mshv_async.cli import main
+from mshv_async.explore import save_repro
+from mshv_async.explore.campaign import explore_sync
+from mshv_async.scenario import Scenario
+
+
+@pytest.fixture(autouse=True)
+def runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    scenario = Scenario.load("bugs/unmap-during-fault")
+    for name, seed in (("a", 3), ("b", 5)):
+        campaign = explore_sync(scenario, "v6", strategy="random", seed=seed)
+        save_repro(f"{name}.repro.json", campaign.findings[0].repro)
+    shutil.copy("a.repro.json", "copy.repro.json")
+
+
+def test_equal_runs_exit_0_and_others_1(capsys):
+    assert main(["diff", "a.repro.json", "copy.repro.json"]) == 0
+    assert "the same: " in capsys.readouterr().out
+    assert main(["diff", "a.repro.json", "b.repro.json"]) == 1
+    out = capsys.readouterr().out
+    assert "then they differ" in out
+    assert "what each thread was doing" in out
+
+
+def test_analyze_shows_of_two_logs_what_diff_shows(capsys):
+    for name in "ab":
+        main(["replay", f"{name}.repro.json", "--log", f"{name}.jsonl"])
+    capsys.readouterr()
+    assert main(["diff", "a.jsonl", "b.jsonl"]) == 1
+    shown = capsys.readouterr().out
+    assert main(["analyze", "a.jsonl", "b.jsonl"]) == 1
+    assert capsys.readouterr().out == shown
+
+
+def test_json_is_one_object(capsys):
+    assert main(["diff", "a.repro.json", "b.repro.json", "--json"]) == 1
+    data = json.loads(capsys.readouterr().out)
+    assert data["same"] is False
+    assert data["a"]["file"] == "a.repro.json"
+    assert data["a"]["next"][0] != data["b"]["next"][0]
+    assert {d["thread"] for d in data["doing"]} >= {"vp0", "vmm"}
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [(["a.repro.json"], "B"), (["a.repro.json", "no.jsonl"], "no.jsonl: No such file")],
+)
+def test_what_cannot_be_compared_is_told_in_a_line(capsys, args, said):
+    assert main(["diff", *args]) == 2
+    err = capsys.readouterr().err
+    assert said in err
+    assert err.count("\n") == 1
