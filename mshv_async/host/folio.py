@@ -49,17 +49,13 @@ def build_pools(host: HostMemory, small: int, large: int) -> int:
 
 def take_large(host: HostMemory, order: int) -> Folio | None:
     """Take the lowest free aligned block for a folio, without a point; None: there is none."""
-    size = 1 << order
-    for lo, hi, _ in host.free.runs(0, host.pages):
-        head = -(-lo >> order) << order
-        if head + size <= hi:
-            host.free.clear(head, head + size)
-            host.nr_free -= size
-            folio = Folio(head, order)
-            host.folios.set(head, head + size, folio)
-            _begin(host, folio)
-            return folio
-    return None
+    head = host.take_block(order)
+    if head is None:
+        return None
+    folio = Folio(head, order)
+    host.folios.set(head, folio.end, folio)
+    _begin(host, folio)
+    return folio
 
 
 def take_hugetlb(host: HostMemory, order: int) -> Folio | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from mshv_async.host.folio import Folio, build_pools, large_parts, put_large, take_large
 from mshv_async.host.frame import PIN_BIAS, FrameState, Mapping
@@ -21,17 +21,25 @@ from mshv_async.sim import (
     Tag,
     Token,
     WaitQueue,
+    current_or_none,
     do,
     injected,
     oops,
     probe,
 )
+from mshv_async.sim.accesses import READ
 
 if TYPE_CHECKING:
     from mshv_async.host.mm import Mm
     from mshv_async.sim import Thread
 
 Runs = list[tuple[int, int]]
+
+BATCH: Final = 64
+"""At most so many frames are between the places at which two threads begin to look for some."""
+
+LISTS: Final = 32
+"""How many such places there are."""
 
 
 class HostMemory(Shared):
@@ -44,6 +52,9 @@ class HostMemory(Shared):
     """
 
     __slots__ = (
+        "_nr_free",
+        "_room",
+        "_settled",
         "clock_hand",
         "contents",
         "device_pfn",
@@ -59,7 +70,6 @@ class HostMemory(Shared):
         "large",
         "migration_wait",
         "mms",
-        "nr_free",
         "oom_box",
         "oom_killer",
         "pages",
@@ -74,7 +84,9 @@ class HostMemory(Shared):
         "kswapd_box", "migration_wait", "oom_box", "rmap", "swap",
     )  # fmt: skip
     _const = ("grain", "kswapd", "large", "oom_killer", "pages", "thp", "watermark", *_embedded)
+    _not_state = ("_nr_free", "_room", "_settled")  # derived, a bound, and fixed after set-up
     _sync = True
+    _parts = True
 
     def __init__(
         self,
@@ -103,7 +115,8 @@ class HostMemory(Shared):
         self.frames.set(ZERO_PFN + 1, pages, FrameState(Token(0)))
         self.free: LockedMap[bool] = LockedMap(f"{name}.free")
         self.free.set(ZERO_PFN + 1, pages, True)
-        self.nr_free = pages - 1
+        self._nr_free = self._room = pages - 1
+        self._settled = ZERO_PFN + 1  # what lies below, set-up took
         self.contents: LockedMap[Tag] = LockedMap(f"{name}.contents")
         self.rmap: LockedMap[Mapping] = LockedMap(f"{name}.rmap", linear=True)
         self.swap = SwapArea(f"{name}.swap", swap_pages)
@@ -142,7 +155,7 @@ class HostMemory(Shared):
         """
         if not await self.might_alloc(n, site, gfp):
             return None
-        return self.take(n)
+        return self._take(n)
 
     async def alloc_folio(self, order: int, site: str, gfp: str = "kernel") -> Folio | None:
         """Allocate a large folio, as :meth:`alloc_pages`; None also if no block is free.
@@ -167,6 +180,8 @@ class HostMemory(Shared):
         probe("page.alloc", self, site, gfp)
         if injected(op.label) is not None:
             return False
+        if self._has_plenty(n):
+            return True
         if self.kswapd:
             below_low(self, n)
         if gfp == "kernel" and self.nr_free - n < self.watermark:
@@ -176,23 +191,76 @@ class HostMemory(Shared):
             return False
         return True
 
+    @property
+    def nr_free(self) -> int:
+        """How many frames are free. Who asks depends on all that are taken and given back."""
+        self.free.look(0, self.pages)
+        _told_room(self, READ)
+        return self._nr_free
+
+    def _has_plenty(self, n: int) -> bool:
+        """Say whether memory is far from low, whatever comes first, and ``n`` frames can go.
+
+        That is: it would not be low if nobody had given anything back since set-up. Such an
+        allocation does not depend on the others that there were so far, nor they on it. One for
+        which it is not so asks for :attr:`nr_free`, and depends on them all.
+        """
+        self._room -= n
+        if self._room < self.watermark * 5 // 4:
+            return False
+        _told_room(self, "ask")
+        return True
+
     def take(self, n: int) -> Runs | None:
-        """Allocate frames, lowest first, without a point; None if there are not so many."""
-        if n > self.nr_free:
+        """Allocate frames, without a point; None if there are not so many.
+
+        Lowest first, but small allocations of a thread begin at a place of its own, as if from
+        its processor's list: so which frames it gets does not depend on what others got.
+        """
+        if not self._has_plenty(n) and n > self.nr_free:
             return None
-        self.nr_free -= n
-        taken: Runs = []
-        for lo, hi, _ in self.free.runs(0, self.pages):
-            stop = min(hi, lo + n)
-            taken.append((lo, stop))
-            n -= stop - lo
-            if not n:
-                break
+        return self._take(n)
+
+    def _take(self, n: int) -> Runs:
+        home = self._home(n)
+        taken = self.free.lowest(home, self.pages, n)
+        rest = n - sum(hi - lo for lo, hi in taken)
+        if rest:
+            taken += self.free.lowest(ZERO_PFN + 1, home, rest)
         for lo, stop in taken:
-            self.free.clear(lo, stop)
+            self._taken(lo, stop)
             for a, b, state in self.frames.runs(lo, stop):
-                self.frames.set(a, b, FrameState(state.gen, refs=1))
+                self.frames.set(a, b, state._replace(refs=1))
         return taken
+
+    def _home(self, n: int) -> int:
+        """Return where the current thread begins to look for ``n`` frames."""
+        thread = current_or_none()
+        batch = max(1, min(BATCH, self.pages // (2 * LISTS)))
+        if thread is None or n > batch:
+            return ZERO_PFN + 1
+        home = self._settled + thread.tid % LISTS * batch
+        return home if home < self.pages else ZERO_PFN + 1 + home % (self.pages - 1)
+
+    def take_block(self, order: int) -> int | None:
+        """Take the lowest free aligned block, without a point; None: there is none."""
+        size = 1 << order
+        seen, found = self.pages, None
+        for lo, hi in self.free.spans(0, self.pages):
+            head = -(-lo >> order) << order
+            if head + size <= hi:
+                seen, found = head + size, head
+                break
+        self.free.look(0, seen)
+        if found is not None:
+            self._taken(found, found + size)
+        return found
+
+    def _taken(self, lo: int, hi: int) -> None:
+        self.free.clear(lo, hi)
+        self._nr_free -= hi - lo
+        if current_or_none() is None:
+            self._settled = max(self._settled, hi)
 
     def folio(self, pfn: int) -> Folio:
         """Return the folio that a frame belongs to; an ordinary page is one of order 0."""
@@ -203,10 +271,10 @@ class HostMemory(Shared):
         hi = pfn_lo + n
         for a, b, state in self.frames.runs(pfn_lo, hi):
             self.frames.set(a, b, FrameState(Token(state.gen.n + 1)))
-        if self.contents:
+        if self.contents.worth_asking and self.contents.runs(pfn_lo, hi):
             self.contents.clear(pfn_lo, hi)
         self.free.set(pfn_lo, hi, True)
-        self.nr_free += n
+        self._nr_free += n
         probe("frame.free", self, pfn_lo, hi)
 
     # -- counts ----------------------------------------------------------------------------
@@ -292,3 +360,9 @@ class HostMemory(Shared):
             self.contents.set(pfn, pfn + 1, tag)
         else:
             self.contents.clear(pfn, pfn + 1)
+
+
+def _told_room(host: HostMemory, mode: str) -> None:
+    thread = current_or_none()
+    if thread is not None:
+        thread.rt.told((host.name, "room"), mode)

@@ -9,7 +9,7 @@ from mshv_async.host.fault import handle_mm_fault, wait_on_migration
 from mshv_async.host.notifier import mmu_interval_check_retry
 from mshv_async.host.page import PAGE_SHIFT, page_aligned
 from mshv_async.host.pte import ZERO_PFN, Pte, PteState
-from mshv_async.sim import Op, RangeMap, Seq, current, do, note, oops, warn
+from mshv_async.sim import Op, RangeMap, Seq, current, current_or_none, do, note, oops, warn
 
 if TYPE_CHECKING:
     from mshv_async.host.mm import Mm
@@ -61,7 +61,8 @@ class HmmPfns(RangeMap[HmmPfn]):
     __slots__ = ("count",)
 
     def __init__(self, count: int) -> None:
-        super().__init__("hmm_pfns", linear=True)
+        thread = current_or_none()  # whose call it belongs to
+        super().__init__(f"hmm_pfns-{thread.name if thread else 'setup'}", linear=True)
         self.count = count
 
 

@@ -56,12 +56,7 @@ def group_end(partition: HvPartition, request: HvRequest, cuts: list[int], first
 
 def announce(partition: HvPartition, lo: int, hi: int, calls: int) -> None:
     """Count a call over GFNs ``[lo, hi)`` in (1) or out (-1) of those in flight."""
-    for first, end, others in partition.in_flight.pieces(lo, hi):
-        now = (others or 0) + calls
-        if now:
-            partition.in_flight.set(first, end, now)
-        else:
-            partition.in_flight.clear(first, end)
+    partition.in_flight.count(lo, hi, calls)
 
 
 async def over_gfns(

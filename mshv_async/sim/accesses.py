@@ -6,8 +6,8 @@ holds everything that a step may see or change:
 
 - each slot, key and range of a modelled object that it read or wrote, what the oracle looked at
   when the step was judged included;
-- the declared operation, if its object orders threads (a lock, a queue); such an object is one
-  place, whichever of its fields are used;
+- the declared operation, if its object orders threads (a lock, a queue) and is one place,
+  whichever of its fields are used (those with ``_parts`` are not);
 - what the guard of the operation read;
 - whether the thread was signalled, when threads finish (where one goes on for ever), timers.
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from mshv_async.sim.op import Op
     from mshv_async.sim.thread import Thread
 
-READ, WRITE = "r", "w"
+READ, WRITE, COUNT = "r", "w", "count"
 
 Place = tuple[str, str]
 """An object's name and which part of it; one part only for objects that order threads."""
@@ -42,7 +42,7 @@ Stand = tuple[object, ...]
 """Where a thread stands: equal ones are the same lines of code at the same operation."""
 
 Access = tuple[int, int, str]
-"""Half-open range (empty: all of it), and READ, WRITE, or how the operation commutes."""
+"""Half-open range (empty: all of it), and READ, WRITE, or how the operation commutes, as COUNT."""
 
 
 class Footprint:
@@ -153,7 +153,7 @@ class AccessRecorder:
         if thread.forever or (thread.daemon and op.label == "thread.start"):
             step.add(CLOSING, 0, 0, READ)
         obj = op.obj
-        if obj is not None and model_class(obj)._sync:  # type: ignore[attr-defined]
+        if obj is not None and _is_one_place(obj):
             mode = op.commutes or (WRITE if op.write else READ)
             self._own = name = name_of(obj)
             self._look_at_guards(step, obj, name)
@@ -206,7 +206,7 @@ class AccessRecorder:
             return
         mode = WRITE if write else READ
         name = name_of(obj)
-        if not model_class(obj)._sync:  # type: ignore[attr-defined]
+        if not _is_one_place(obj):
             step.add((name, what), lo, hi, mode)
         elif name != self._own:
             if name not in step.guards:
@@ -214,6 +214,11 @@ class AccessRecorder:
             step.add((name, ""), 0, 0, mode)
 
     observed = touched
+
+    def counted(self, obj: Any, lo: int, hi: int) -> None:
+        """Enter counting up or down in a range of a map."""
+        if self._step is not None:
+            self._step.add((name_of(obj), ""), lo, hi, COUNT)
 
     def told(self, place: Place, mode: str = WRITE) -> None:
         """Enter an access of what is no modelled object: threads, timers."""
@@ -226,3 +231,8 @@ class AccessRecorder:
         if self._step is not None and op.arrives and not thread.finished:
             self._step.add((op.object_name, "arrivals"), 0, 0, "arrive")
         self._step = None
+
+
+def _is_one_place(obj: Any) -> bool:
+    cls = model_class(obj)
+    return cls._sync and not cls._parts  # type: ignore[attr-defined]

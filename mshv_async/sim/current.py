@@ -30,3 +30,10 @@ def report_access(obj: Any, what: str, write: bool, lo: int = 0, hi: int = 0) ->
         facts = judging.get()
         if facts is not None:
             facts.touched(obj, what, write, lo, hi)
+
+
+def report_count(obj: Any, lo: int, hi: int) -> None:
+    """Add counting up or down in a range: a change that commutes with others of its kind."""
+    thread = current_thread.get(None)
+    if thread is not None:
+        thread.rt.counted(obj, lo, hi)

@@ -81,6 +81,14 @@ class Facts:
             for checker in self.checkers:
                 checker.touched(obj, what, write, lo, hi)
 
+    def counted(self, obj: Any, lo: int, hi: int) -> None:
+        """Add a change to the footprint that commutes with others of its kind."""
+        for checker in self.checkers:
+            if checker is self.recorder:
+                self.recorder.counted(obj, lo, hi)
+            else:
+                checker.touched(obj, "", True, lo, hi)
+
     def told(self, place: tuple[str, str], mode: str = WRITE) -> None:
         """Add an access to what is no modelled object, such as a thread's signals."""
         if self.recorder is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from mshv_async.sim.current import instrumented, report_access
+from mshv_async.sim.current import instrumented, report_access, report_count
 from mshv_async.sim.shared import Shared
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ class RangeMap(Shared, Generic[V]):
 
     __slots__ = ("_ends", "_starts", "_tracked", "_values", "linear")
     _const = ("_ends", "_starts", "_tracked", "_values", "linear")
+    _parts = True
 
     def __init__(self, name: str, *, linear: bool = False) -> None:
         self._tracked = instrumented.get()
@@ -43,6 +44,18 @@ class RangeMap(Shared, Generic[V]):
     def worth_asking(self) -> bool:
         """Whether anything may be found. That is no look at any key: use it to save time only."""
         return self._tracked or bool(self._starts)
+
+    def look(self, lo: int, hi: int) -> None:
+        """Report that ``[lo, hi)`` was looked at: for what was known without."""
+        if self._tracked:
+            self._touch(lo, hi, False)
+
+    def spans(self, lo: int, hi: int) -> list[tuple[int, int]]:
+        """Return what is present, without a report: :meth:`look` makes a better one."""
+        tracked, self._tracked = self._tracked, False
+        found = [(a, b) for a, b, _ in self.runs(lo, hi)]
+        self._tracked = tracked
+        return found
 
     def get(self, key: int) -> V | None:
         """Return the value at a key, or None."""
@@ -93,6 +106,41 @@ class RangeMap(Shared, Generic[V]):
         if at < hi:
             found.append((at, hi, None))
         return found
+
+    def lowest(self, lo: int, hi: int, n: int) -> list[tuple[int, int]]:
+        """Return the lowest ``n`` keys of ``[lo, hi)`` that are present, as runs, or all there are.
+
+        It looks no further than it has to.
+        """
+        found: list[tuple[int, int]] = []
+        starts, ends = self._starts, self._ends
+        index, seen = bisect_right(ends, lo), hi
+        while n and index < len(starts) and starts[index] < hi:
+            a = max(lo, starts[index])
+            b = min(hi, ends[index], a + n)
+            found.append((a, b))
+            n -= b - a
+            index += 1
+            seen = hi if n else b
+        if self._tracked:
+            self._touch(lo, seen, False)
+        return found
+
+    def count(self, lo: int, hi: int, n: int) -> None:
+        """Add ``n`` to the value of each key of ``[lo, hi)``; absent ones hold 0, and 0 is absent.
+
+        For maps of integers. The order of two countings does not matter.
+        """
+        if self._tracked:
+            report_count(self, lo, hi)
+        tracked, self._tracked = self._tracked, False
+        for a, b, value in self.pieces(lo, hi):
+            now = (value or 0) + n  # type: ignore[operator]
+            if now:
+                self.set(a, b, now)
+            else:
+                self.clear(a, b)
+        self._tracked = tracked
 
     def total(self, lo: int, hi: int) -> int:
         """Return how many keys of ``[lo, hi)`` are present."""

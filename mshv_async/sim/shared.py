@@ -25,13 +25,15 @@ class Shared:
     ``_const`` names slots that are written once, at construction; ``_sync`` marks objects that
     order threads (locks, queues), whose own fields no race is looked for in; ``_not_state`` names
     slots that only count or describe the past. ``_guards`` names the guards of their operations
-    that read nothing but the object, and can be asked for any thread.
+    that read nothing but the object, and can be asked for any thread. ``_parts``: what a step
+    depends on are the slots, keys and ranges that it uses, although they order threads.
     """
 
     __slots__ = ("_grave", "name")
     _embedded: ClassVar[tuple[str, ...]] = ()
     _const: ClassVar[tuple[str, ...]] = ()
     _sync: ClassVar[bool] = False
+    _parts: ClassVar[bool] = False
     _not_state: ClassVar[tuple[str, ...]] = ()
     _guards: ClassVar[tuple[str, ...]] = ()
 
