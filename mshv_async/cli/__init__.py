@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mshv_async.cli import analyze, bisect, explore, likelihood, listing, replay, run
+from mshv_async.cli import analyze, bisect, diff, explore, likelihood, listing, merge, replay, run
 from mshv_async.cli.app import BAD_INPUT, EXPECTED, INTERRUPTED, PROGRAM, UNEXPECTED, app
-from mshv_async.cli.errors import is_defect, is_departure, user_error
+from mshv_async.cli.errors import is_unexpected, user_error
 from mshv_async.cli.output import complain, leave_the_pipe, show
 
 if TYPE_CHECKING:
@@ -22,10 +22,12 @@ __all__ = ["main", "show"]
 COMMANDS: dict[str, Callable[..., int]] = {
     "run": run.run,
     "explore": explore.explore,
+    "merge": merge.merge,
     "replay": replay.replay,
     "likelihood": likelihood.likelihood,
     "bisect": bisect.bisect,
     "analyze": analyze.analyze,
+    "diff": diff.diff,
     "list": listing.list_,
 }
 """By name, in the order of the help."""
@@ -48,7 +50,7 @@ def main(args: Sequence[str] | None = None) -> int:
         if text is None:
             raise
         complain(text)
-        return UNEXPECTED if is_defect(error) or is_departure(error) else BAD_INPUT
+        return UNEXPECTED if is_unexpected(error) else BAD_INPUT
     if status == INTERRUPTED:
         complain("interrupted")
     return int(status)

@@ -21,7 +21,7 @@ from mshv_async.explore.tally import Tally
 from mshv_async.explore.transport import Work
 from mshv_async.explore.workers import Workers
 from mshv_async.sim import run_on_stage
-from mshv_async.sim.strategies import Stateful
+from mshv_async.sim.strategies import SettlingStates, Stateful
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -286,7 +286,7 @@ class Campaign:
         self._end, self.error = batch.end, batch.error
         if batch.first == self.shard.following(self.position):
             self.position = batch.after
-            if self.store is not None and batch.after > batch.first:
+            if self.store is not None and (batch.after > batch.first or batch.end is End.EXHAUSTED):
                 self.store.commit(batch, self._seconds())
 
     def _over(self, deadline: float | None) -> bool:
@@ -329,7 +329,7 @@ class Campaign:
             self.error = errors[0]
 
     def _states(self) -> int | None:
-        if isinstance(self.strategy, Stateful):
+        if isinstance(self.strategy, Stateful | SettlingStates):
             return self.strategy.states
         return self.checks.states if self.checks is not None else None
 

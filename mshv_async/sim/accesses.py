@@ -34,6 +34,9 @@ READ, WRITE, COUNT = "r", "w", "count"
 Place = tuple[str, str]
 """An object's name and which part of it; one part only for objects that order threads."""
 
+TIMERS: Place = ("runtime", "timers")
+"""Which timers are set, and when."""
+
 CLOSING: Place = ("runtime", "closing")
 """Whether only daemons and threads that go on for ever are left. Then daemons no longer start, and
 timers that would wake daemons no longer fire."""
@@ -135,6 +138,12 @@ class AccessRecorder:
         if by is not None and self.steps:
             self.parents[thread.tid] = len(self.steps) - 1
 
+    def fired(self, sleeper: Thread) -> None:
+        """End the step in which a timer fires."""
+        if sleeper.daemon:
+            self.told(CLOSING, READ)
+        self._step = None
+
     def step_begins(self, thread: Thread, op: Op) -> None:
         """Begin a footprint with what was declared."""
         if not self.on or len(self.steps) < self.skip:
@@ -152,6 +161,8 @@ class AccessRecorder:
         step.add(("thread", thread.name), 0, 0, READ)
         if thread.forever or (thread.daemon and op.label == "thread.start"):
             step.add(CLOSING, 0, 0, READ)
+        if op.label == "timer.fire":
+            step.add(TIMERS, 0, 0, READ)
         obj = op.obj
         if obj is not None and _is_one_place(obj):
             mode = op.commutes or (WRITE if op.write else READ)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mshv_async.sim.accesses import WRITE, Access, Footprint, Place, clash, touch
+from mshv_async.sim.accesses import READ, WRITE, Access, Footprint, Place, clash, touch
 from mshv_async.sim.shared import name_of
 
 if TYPE_CHECKING:
@@ -25,6 +25,14 @@ Clock = dict[int, int]
 
 Visit = tuple[int, list[Access], bool]
 """A step, what it did to a place, and whether that was to write all of it."""
+
+
+def opens(one: Footprint, other: Footprint) -> bool:
+    """Say whether a step changes what another's guard looks at."""
+    accesses = one.accesses
+    return any(
+        y[2] != READ and clash(x, y) for place, x in other.waited for y in accesses.get(place, ())
+    )
 
 
 class Precedence:
@@ -61,9 +69,9 @@ class Precedence:
     ) -> tuple[list[int], Clock]:
         """Add a step; return its rivals, latest first, and its clock.
 
-        Rivals: steps of other threads that it conflicts with, but those that its thread's step
-        before it, or its creation (``parent``), comes after. Of those that an unguarded step
-        comes after by way of another rival, some are left out.
+        ``parent``: the step that created its thread. Rivals: steps of other threads that it
+        conflicts with, but those that come before its thread's last step or its parent. Some are
+        left out that come before an unguarded step by way of another rival.
         """
         rivals, clock = self.placed(step, parent)
         own = self._own.setdefault(step.tid, [])
@@ -124,11 +132,15 @@ class Precedence:
         guard = step.op.guard
         found: list[int] = []
         closed: list[int] = []  # what comes before one of these is reversed once that is
+        needed: list[int] = []  # without one of these the step could only be tried in vain
         for i in rivals:
             if any(self.before(i, k) for k in closed):
                 continue
+            if any(self.before(i, k) for k in needed) and not opens(self.steps[i], step):
+                continue
             could = True if guard is None else self._could(i, step, at, rivals, parent)
             if could is False:
+                needed.append(i)
                 continue
             found.append(i)
             if could:
@@ -144,18 +156,20 @@ class Precedence:
         """
         if step.ends and not touch(self.steps[i], step):
             return True
-        if any(k > i and not self.before(i, k) for k in rivals):
-            return None  # one of those changes what the guard looks at
+        steps = self.steps
+        if any(k > i and not self.before(i, k) and opens(steps[k], step) for k in rivals):
+            return None  # what the guard looks at
         own = [k for k in self._own.get(step.tid, ()) if k < at]
         declared = own[-1] if own else -1 if parent is None else parent
         if declared < i:
             able = self.able[i]
             return None if able is None else step.tid in able
-        if step.op.interruptible or any(k > i and touch(self.steps[k], step) for k in own):
+        if step.op.interruptible or any(k > i and opens(steps[k], step) for k in own):
             return None
         return self._guarded(i, step.op.guard)
 
     def _guarded(self, i: int, guard: Any) -> bool | None:
+        """Say what the guard was before step ``i``, if it is one that was looked at."""
         obj = getattr(guard, "__self__", None)
         if obj is None:
             return None

@@ -10,7 +10,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from mshv_async.sim import liveness, verdicts, waitfor
-from mshv_async.sim.accesses import CLOSING, READ, WRITE, AccessRecorder
+from mshv_async.sim.accesses import CLOSING, READ, TIMERS, WRITE, AccessRecorder
 from mshv_async.sim.bounds import Bounds
 from mshv_async.sim.costs import CostTable
 from mshv_async.sim.current import current_or_none
@@ -106,6 +106,7 @@ class Runtime(Facts):
         self.lasting_calls: dict[int, tuple[str, ...]] = {}  # by tid, outermost first
         self.loops: LoopWatch | None = None  # from the beginning of the fair tail
         self.suspected: liveness.Suspected | None = None
+        self.chosen_until: int | None = None  # steps before the strategy lost its say
         self.settled_at: int | None = None  # the second phase: all interference has ended
         self._nobody_runs = False  # all threads are suspended
         self.closing = False
@@ -446,12 +447,10 @@ class Runtime(Facts):
         thread.timer_fired = True
         self._told_timers(thread)
         if self.recorder is not None:
-            if thread.daemon:
-                self.recorder.told(CLOSING, READ)
-            self.recorder.step_ended(self._timer_thread or thread)
+            self.recorder.fired(thread)
 
     def _told_timers(self, thread: Thread) -> None:
-        self.told(("runtime", "timers"))
+        self.told(TIMERS)
         self.told(("thread", thread.name))
 
     def pending_timers(self) -> list[tuple[int, str]]:

@@ -6,7 +6,7 @@ import asyncio
 import types
 from typing import TYPE_CHECKING, Any
 
-from mshv_async.sim.accesses import CLOSING
+from mshv_async.sim.accesses import CLOSING, READ
 from mshv_async.sim.current import current
 from mshv_async.sim.faults import SimulationEnded
 from mshv_async.sim.op import INTERRUPTIBLE, Kind, Op
@@ -214,6 +214,8 @@ class Thread:
         From now on the thread owes its end, whatever else it does.
         """
         if self.fatal_pending:
+            if self.rt.recorder is not None:
+                self.rt.recorder.told(("thread", self.name), READ)
             return
         self.signal_pending = True
         self.fatal_pending = True
