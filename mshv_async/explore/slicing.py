@@ -38,8 +38,10 @@ CONFLICTS_STEPS_MAX = 5_000
 
 _ENDLESS = frozenset({"livelock", "starvation", "unkillable"})
 
-PLOT_STEPS = 7
+PLOT_STEPS = 5
 """So many steps are shown at least, if there are as many that change something."""
+
+_LOCKS = ("mutex.", "rwsem.", "spin.")
 
 _LANDMARK = re.compile(
     r"hypercall\.(?!set_vp|get_vp|dispatch).*\.rep|free|mutex\.(un)?lock|reclaim\.scan"
@@ -96,18 +98,14 @@ class Slice:
         """Return what the failure depends on."""
         if self.finding.loop is not None:
             return self._of_a_loop(*self.finding.loop)
-        found = {self.end}
-        self._reaches(self.end)
-        for writer in self._written_before():
-            found.add(writer)
-            self._reaches(writer)
-        for thread in self.finding.threads:
-            last = self._last_of(column_of(thread))
-            found.add(last)
-            self._reaches(last)
-        found |= self._chosen() | self._preemptions() | self._on_objects()
-        found |= self._meetings()
+        found = {self.end} | set(self._written_before()) | self._freed()
+        if self.finding.waits:
+            found |= {self._last_of(column_of(thread)) for thread in self.finding.threads}
+        for step in found:
+            self._reaches(step)
+        found |= self._on_objects()
         found |= {k for j in found for k in self._makers(j)}
+        found |= self._chosen() | self._preemptions() | self._meetings()
         found |= {k for j in found for k in self._section(j)}
         found |= self._accesses()
         return found if len(self.until) > 1 else found | self._landmarks(found)
@@ -153,7 +151,7 @@ class Slice:
         op = self.ops[writer]
         if _allocates(op) or (self.gfns and place[0].endswith(".slat")):
             return False
-        if op.object_name == place[0] and "lock" in op.label:
+        if op.object_name == place[0] and op.label.startswith(_LOCKS):
             return False  # that a lock was free tells nothing
         return lo < hi or self.column[writer] != self.column[self.end]
 
@@ -184,7 +182,9 @@ class Slice:
             if self.ops[other].obj is not op.obj:
                 continue
             if self.column[other] == mine:
-                return  # it has met the object since
+                if self.ops[other].write or not op.write:
+                    return  # it has met the object since
+                continue
             if not conflict(op, self.ops[other]) or _allocates(op):
                 continue
             if self.column[other] not in met:
@@ -224,6 +224,18 @@ class Slice:
         """Return the steps at which a thread was passed over, and those before them."""
         at = [step - 1 for step in self.rt.preempted_at]
         return {i for step in at for i in (step - 1, step) if i >= 0}
+
+    def _freed(self) -> set[int]:
+        """Return where the objects were freed that the failing step, or the finding, is about."""
+        footprint = self.footprints[self.end]
+        names = {place[0] for place in footprint.accesses} if footprint is not None else set()
+        about = sorted(names.union(self.finding.objects))
+        return {
+            index
+            for index, op in enumerate(self.ops[: self.end])
+            if op.label == "free"
+            and any(f"{name}.".startswith(f"{op.object_name}.") for name in about)
+        }
 
     def _on_objects(self) -> set[int]:
         found = set()

@@ -168,7 +168,10 @@ def _ends(steps: Sequence[StepRecord]) -> set[int]:
 
 
 def _without_plumbing(steps: Sequence[StepRecord]) -> list[StepRecord]:
-    """Leave out starts of threads, and mailboxes that only one column uses."""
+    """Leave out starts of threads, and mailboxes that only one column uses.
+
+    So are replies of hypercalls on which the finding is known not to depend.
+    """
     shared = _shared_objects([r for r in steps if r.label.startswith("mailbox.")])
     last = steps[-1]
     return [
@@ -179,8 +182,13 @@ def _without_plumbing(steps: Sequence[StepRecord]) -> list[StepRecord]:
         or not (
             record.label == "thread.start"
             or (record.label.startswith("mailbox.") and record.object not in shared)
+            or (record.depends is False and _is_reply(record.label))
         )
     ]
+
+
+def _is_reply(label: str) -> bool:
+    return label.startswith("hypercall.") and not label.endswith(".rep")
 
 
 def _shared_objects(steps: Sequence[StepRecord]) -> Collection[str]:
