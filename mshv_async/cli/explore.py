@@ -89,7 +89,7 @@ def explore(
     situation = Scenario.load(scenario)
     spec = driver_spec(driver)
     folder = output_folder(out, situation.name, resume=resume)
-    with watched(schedules, enabled=sys.stderr.isatty()) as progress:
+    with watched(schedules, enabled=sys.stderr.isatty()) as watch:
         campaign = explore_sync(
             situation,
             spec,
@@ -101,7 +101,8 @@ def explore(
             workers=workers,
             keep_going=keep_going,
             shrink=shrink,
-            progress=progress,
+            progress=watch.progress,
+            expect=watch.expect,
             checks=ModelChecks() if check else None,
             shard=part,
             store=folder,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from msgspec import structs
 
 from mshv_async.explore.auditing import CallSites, difference
+from mshv_async.explore.catalogue import found_by
 from mshv_async.explore.drivers import is_shipped
 from mshv_async.explore.playing import Subject, log_finding, package_version, records
 from mshv_async.explore.repro import Original, Repro, TapeEntry, step_table
@@ -82,6 +83,7 @@ def _found(
         count=run.count,
         steps=again.steps,
         preemptions=len(again.preempted_at),
+        found_by=run.found_by or found_by(strategy, run.first_schedule),
         records=records(again),
     )
 

@@ -157,6 +157,7 @@ def merged_campaign(merged: Merged, *, trust: bool, shrink: bool) -> CampaignRes
         predicted=tally.predicted(),
         warnings=dict(sorted(tally.warnings.items())),
         cut=tally.cut,
+        coverage=tally.coverage,
         interrupted=bool(merged.missing),
         error=errors[0] if errors else None,
     )

@@ -21,6 +21,7 @@ from mshv_async.explore.numbers import Shard
 from mshv_async.explore.results import CampaignError
 from mshv_async.explore.tally import FailingRun, Tally
 from mshv_async.sim.lockorder import Edge
+from mshv_async.sim.orders import OrderedPair
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,6 +46,7 @@ CREATE TABLE lock_order (
     outer TEXT NOT NULL, inner TEXT NOT NULL, thread TEXT NOT NULL, step INTEGER NOT NULL,
     schedule INTEGER NOT NULL, PRIMARY KEY (outer, inner)
 ) WITHOUT ROWID;
+CREATE TABLE coverage (pair TEXT PRIMARY KEY, schedule INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE deadlocked (class TEXT PRIMARY KEY, batch INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE findings (
     verdict TEXT NOT NULL, title TEXT PRIMARY KEY, first_schedule INTEGER NOT NULL,
@@ -152,6 +154,15 @@ class Store:
                 "INSERT OR IGNORE INTO deadlocked VALUES (?, ?)",
                 [(name, first) for name in sorted(tally.closed)],
             )
+            self._many(
+                "INSERT INTO coverage VALUES (?, ?)"
+                " ON CONFLICT DO UPDATE SET schedule = min(schedule, excluded.schedule)",
+                [
+                    (msgspec.json.encode(pair).decode(), schedule)
+                    for pair, schedule in tally.coverage.first.items()
+                ],
+            )
+            self._note(latest=max(tally.coverage.latest, self._noted("latest") or 0))
             for run in tally.findings.values():
                 self._add_finding(run)
 
@@ -182,6 +193,10 @@ class Store:
         for outer, inner, thread, step, schedule in self._rows(edges, limit):
             tally.lock_order.acquired(Edge(outer, inner, thread, step))
             tally.edge_schedules[outer, inner] = schedule
+        pairs = "SELECT pair, schedule FROM coverage WHERE schedule <= ?"
+        for pair, schedule in self._rows(pairs, limit):
+            tally.coverage.add(msgspec.json.decode(pair, type=OrderedPair), schedule)
+        tally.coverage.latest = min(self._noted("latest") or 0, *limit)
         runs = "SELECT * FROM findings WHERE first_schedule <= ?"
         tally.findings = {run.title: run for run in map(_run, self._rows(runs, limit))}
         return tally
