@@ -27,7 +27,7 @@ def bisect(
             "--verdict", metavar="V", help="Only this verdict is bad; others are passed over."
         ),
     ] = None,
-    strategy: Annotated[str, typer.Option("--strategy", metavar="S")] = "pct",
+    strategy: Annotated[str, typer.Option("--strategy", metavar="S")] = "portfolio",
     schedules: Annotated[
         int, typer.Option("--schedules", metavar="N", min=1, help="At most, for each driver.")
     ] = 2_000,

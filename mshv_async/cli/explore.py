@@ -26,7 +26,7 @@ def explore(
     scenario: ScenarioArg,
     *,
     driver: DriverOpt = "v6",
-    strategy: Annotated[str, typer.Option("--strategy", metavar="S")] = "pct",
+    strategy: Annotated[str, typer.Option("--strategy", metavar="S")] = "portfolio",
     preemptions: Annotated[
         int | None,
         typer.Option("--preemptions", metavar="N", min=0, help="At most N in one schedule."),

@@ -61,7 +61,7 @@ def explore_sync(
     scenario: Scenario,
     driver: Driver,
     *,
-    strategy: str = "pct",
+    strategy: str = "portfolio",
     schedules: int = 10_000,
     seconds: float | None = None,
     seed: int = 1,
