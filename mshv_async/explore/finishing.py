@@ -186,5 +186,6 @@ def repro_of(rt: Runtime, subject: Subject, *, strategy: str, seed: int) -> Repr
         verdict=rt.finding.verdict if rt.finding else CLEAN,
         title=rt.finding.title if rt.finding else "",
         package_version=package_version(),
+        loop=rt.finding.loop if rt.finding else None,
         steps=step_table(step_lines(rt)),
     )

@@ -170,6 +170,7 @@ def log_finding(rt: Runtime) -> Finding | None:
         threads=found.threads,
         objects=found.objects,
         step=found.step,
+        loop=found.loop,
     )
 
 

@@ -65,7 +65,8 @@ class Repro(msgspec.Struct, frozen=True, kw_only=True):
 
     `scenario` is the whole text of the scenario file; `files` holds the traces it uses, by name;
     `driver_source` the text of a user's driver file, else None; `original` the run before it was
-    shrunk, if it was. Keys of later versions are ignored on loading.
+    shrunk, if it was; `loop` the first of the steps that repeat for ever, and the first after
+    them, where a livelock shows as such. Keys of later versions are ignored on loading.
     """
 
     schema: str = REPRO_SCHEMA
@@ -81,6 +82,7 @@ class Repro(msgspec.Struct, frozen=True, kw_only=True):
     verdict: str
     title: str
     package_version: str
+    loop: tuple[int, int] | None = None
     steps: StepTable = msgspec.field(default_factory=lambda: StepTable([], []))
     original: Original | None = None
 

@@ -158,7 +158,12 @@ def log_verdict(run: RunResult) -> RunVerdict:
     if found is None:
         return last
     return msgspec.structs.replace(
-        last, story=found.story, waits=found.waits, stacks=found.stacks, threads=found.threads
+        last,
+        story=found.story,
+        waits=found.waits,
+        stacks=found.stacks,
+        threads=found.threads,
+        loop=found.loop,
     )
 
 
