@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import os
+import re
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from msgspec.structs import fields
 
+import mshv_async
 from mshv_async.cli import main
 from mshv_async.explore import ReproError, load_repro, save_repro
 from mshv_async.explore.campaign import explore_sync
+from mshv_async.explore.repro import Original
 from mshv_async.explore.schedules import Budget, ScheduleShrinker, failure_of
+from mshv_async.explore.shrinking import EXECUTIONS, STEPS
 from mshv_async.explore.single import replay_repro
 from mshv_async.explore.summary import shrunk_lines
 from mshv_async.scenario import Scenario, ScenarioError
@@ -32,7 +36,6 @@ if TYPE_CHECKING:
 
     Build = Callable[[Runtime], None]
 
-LONG = os.environ.get("MSHV_ASYNC_LONG") == "1"
 LOST = "an update is lost"
 LURKS = "somebody was early"
 
@@ -354,3 +357,14 @@ def test_programs_lose_lines_repetitions_and_operations_of_a_group():
         ["repeat 4 read 0x1", "write 0x3"],
         ["repeat 4 read 0x2", "write 0x3"],
     ]
+
+
+def test_the_page_on_shrinking_knows_the_keys_and_the_budget():
+    page = (Path(mshv_async.__file__).parent / "reference" / "shrinking.md").read_text()
+    table = page.partition("| key | meaning |")[2].partition("\n\n")[0]
+    listed = [key for row in table.splitlines()[2:] for key in re.findall(r"`(\w+)`", row[:30])]
+    assert sorted(listed) == sorted(field.encode_name for field in fields(Original))
+    assert f"At most {EXECUTIONS} executions and {STEPS:,} steps" in page
+    small = found(Scenario.load("bugs/unmap-during-fault"), strategy="pct", shrink=True)
+    for line in shrunk_lines(small)[1].split("; "):
+        assert f"`{line}`" in page
