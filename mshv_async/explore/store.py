@@ -122,6 +122,17 @@ class Store:
             raise StoreError(f"{path}: schema is {found!r}, this version reads {STORE_SCHEMA!r}")
         return store
 
+    @classmethod
+    def begun(cls, folder: Path) -> bool:
+        """Say whether a folder holds a campaign; not if it was killed before it had tables."""
+        path = folder / STORE_NAME
+        if not path.exists():
+            return False
+        store = cls(path, _connected(path))
+        tables = store._rows("SELECT name FROM sqlite_master")
+        store.close()
+        return bool(tables)
+
     def close(self) -> None:
         """Fold the log into the file and let go of it."""
         self._db.close()
