@@ -105,6 +105,11 @@ class Budget:
         """Whether nothing is left, or somebody has enough."""
         return self.spent >= self.executions or self.stepped >= self.steps or self.enough()
 
+    def spend(self, rt: Runtime | None) -> None:
+        """Count an execution."""
+        self.spent += 1
+        self.stepped += 0 if rt is None else rt.steps
+
     def part(self, share: float) -> Budget:
         """Return a budget that is a share of what is left; `settle` it afterwards."""
         return Budget(
@@ -122,8 +127,8 @@ class Budget:
 class Player(Protocol):
     """Plays one execution of what is explored."""
 
-    async def __call__(self, strategy: Strategy) -> Runtime:
-        """Play it with that strategy."""
+    async def __call__(self, strategy: Strategy) -> Runtime | None:
+        """Play it with that strategy; None: the driver is not fit for what comes up."""
 
 
 class ScheduleShrinker:
@@ -220,14 +225,13 @@ class ScheduleShrinker:
         strategy = Guided(course, steps_max=self._steps_max)
         return self._take(await self._played(strategy, budget))
 
-    async def _played(self, strategy: Strategy, budget: Budget) -> Runtime:
+    async def _played(self, strategy: Strategy, budget: Budget) -> Runtime | None:
         rt = await self.play(strategy)
-        budget.spent += 1
-        budget.stepped += rt.steps
+        budget.spend(rt)
         return rt
 
-    def _take(self, rt: Runtime) -> bool:
-        if not same_failure(rt, self.best) or rt.steps > self._steps_max:
+    def _take(self, rt: Runtime | None) -> bool:
+        if rt is None or not same_failure(rt, self.best) or rt.steps > self._steps_max:
             return False
         if size_of(rt, course_of(rt)) >= self.best.size:
             return False
@@ -250,12 +254,15 @@ class ScheduleShrinker:
                 number += 1
                 if self._take(rt):
                     break
-                fails = same_failure(rt, self.best)
-                judged = judged and not fails and not rt.fair and rt.cut is None
+                judged = judged and self._refutes(rt)
             else:
                 if not judged:
                     return
                 self.least += 1
+
+    def _refutes(self, rt: Runtime | None) -> bool:
+        """Say whether an execution went to its end, all choices its own, without the failure."""
+        return not (rt is None or same_failure(rt, self.best) or rt.fair or rt.cut is not None)
 
 
 def same_failure(rt: Runtime, failure: Failure) -> bool:

@@ -45,7 +45,7 @@ _LOCKS = ("mutex.", "rwsem.", "spin.")
 
 _LANDMARK = re.compile(
     r"hypercall\.(?!set_vp|get_vp|dispatch).*\.rep|free|mutex\.(un)?lock|reclaim\.scan"
-    r"|notifier\.(insert|remove|start|set_seq|read_retry)|page\.fault"
+    r"|notifier\.(insert|remove|start|set_seq)"
     r"|region\.(link|unlink|set_partition)"
 )
 
@@ -111,15 +111,8 @@ class Slice:
         return found if len(self.until) > 1 else found | self._landmarks(found)
 
     def _of_a_loop(self, first: int, after: int) -> set[int]:
-        """Return what happens in one turn of a loop, and what was chosen on the way into it."""
-        end, self.end = self.end, after - 2
-        for index in range(first - 1, after - 1):
-            self._reaches(index)
-        found = self._meetings(first - 1) | self._accesses() | self._on_objects()
-        found |= {k for j in found for k in self._section(j)}
-        found = {index for index in found if index >= first - 1}
-        found |= self._landmarks(found, first - 1)
-        return {end} | found | self._chosen() | self._preemptions()
+        """Return one turn of a loop, and what was chosen on the way into it."""
+        return {self.end, *range(first - 1, after - 1)} | self._chosen() | self._preemptions()
 
     def _reaches(self, step: int) -> None:
         column = self.column[step]
@@ -163,10 +156,10 @@ class Slice:
                 return index
         return -1
 
-    def _meetings(self, since: int = 0) -> set[int]:
+    def _meetings(self) -> set[int]:
         """Return the last conflicting steps of two columns, the failure being in their future."""
         found: set[int] = set()
-        for index in range(self.end, since - 1, -1):
+        for index in range(self.end, -1, -1):
             if index > self.until.get(self.column[index], -1) or self.ops[index].obj is None:
                 continue
             for other in self._last_conflicts(index):
@@ -248,12 +241,12 @@ class Slice:
                 found.add(index)
         return found
 
-    def _landmarks(self, found: set[int], since: int = 0) -> set[int]:
+    def _landmarks(self, found: set[int]) -> set[int]:
         """Return what one thread alone did to the world, as far as that is needed for a plot."""
         told = [
             index
-            for index, op in enumerate(self.ops[: self.end + 1])
-            if index >= since and index not in found and _LANDMARK.fullmatch(op.label)
+            for index, op in enumerate(self.ops[: self.end])
+            if index not in found and _LANDMARK.fullmatch(op.label)
         ]
         missing = max(0, PLOT_STEPS - len(found))
         return set(told[len(told) - missing :]) if missing < len(told) else set(told)
