@@ -219,9 +219,13 @@ class Campaign:
         self.store = store = opened(
             folder, identity, self.shard, schedules, keep_going=keep_going, resume=resume
         )
-        self.tally, self.position = store.tally(), store.position
-        self._end = None if keep_going and store.end is End.FINDING else store.end
-        self._seconds_before = store.seconds
+        end = None if keep_going and store.end is End.FINDING else store.end
+        self.begin_with(store.tally(), end, store.seconds)
+        self.position = store.position
+
+    def begin_with(self, tally: Tally, end: End | None, seconds: float) -> None:
+        """Take over what was played before, in so many seconds."""
+        self.tally, self._end, self._seconds_before = tally, end, seconds
 
     async def run(
         self,

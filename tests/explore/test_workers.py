@@ -39,6 +39,7 @@ def told(campaign: CampaignResult) -> dict[str, Any]:
         "predicted": campaign.predicted,
         "warnings": campaign.warnings,
         "cut": campaign.cut,
+        "coverage": campaign.coverage,
         "findings": [
             (f.finding, f.repro, f.first_schedule, f.count, f.steps, f.preemptions)
             for f in campaign.findings
