@@ -30,9 +30,11 @@ FOUND_BY = "closing"
 
 @dataclass(slots=True)
 class Closer:
-    """Tries to close what a campaign's tally predicts; adds what it finds to the tally.
+    """Tries to close what a campaign's tally predicts; adds the failures that it finds.
 
-    ``strategy`` and ``seed`` are those of the campaign, so that its schedules can be played again.
+    Directed executions are no part of the search: they are not among its schedules, and a failure
+    has a number after them. ``strategy`` and ``seed`` are those of the campaign, so that its
+    schedules can be played again.
     """
 
     subject: Subject
@@ -46,14 +48,14 @@ class Closer:
     async def close(self) -> None:
         """Play directed executions for each inversion that is still open, in a fixed order."""
         for circle in self.tally.open_inversions():
-            approaches = await self._approaches(circle)
-            closing = Closing(self.seed, circle, approaches)
+            closing = Closing(self.seed, circle, await self._approaches(circle))
             for execution in range(EXECUTIONS):
                 if self.enough() or self.played >= EXECUTIONS_MAX:
                     return
                 closing.begin(execution)
                 rt = await self.subject.play(self.stage, closing, seed=self.seed)
                 self._count(rt)
+                self.tally.tried[circle] = execution + 1
                 if self.tally.closed.issuperset(circle):
                     break
 
@@ -71,11 +73,11 @@ class Closer:
         return found
 
     def _count(self, rt: Runtime) -> None:
+        """Take over what an execution came to, if it failed."""
         self.played += 1
-        schedule = self.tally.schedules + 1
-        self.tally.count(rt, schedule)
         if rt.finding is None:
             return
-        run = self.tally.findings[rt.finding.title]
-        if run.schedule == schedule:
-            self.tally.findings[run.title] = replace(run, found_by=FOUND_BY)
+        one = Tally()
+        one.count(rt, self.tally.schedules + self.played)
+        failed = {t: replace(run, found_by=FOUND_BY) for t, run in one.findings.items()}
+        self.tally.merge(Tally(findings=failed, closed=one.closed))

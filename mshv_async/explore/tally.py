@@ -49,6 +49,7 @@ class Tally:
     """Sums, and the first or the shortest of what was seen; ``closed``: classes of deadlocks.
 
     ``edge_schedules``: the first execution, from 1, that took each pair of lock classes.
+    ``tried``: how many directed executions did not close an inversion.
     """
 
     schedules: int = 0
@@ -61,6 +62,7 @@ class Tally:
     edge_schedules: dict[tuple[str, str], int] = field(default_factory=dict)
     closed: set[str] = field(default_factory=set)  # membership only
     coverage: Coverage = field(default_factory=Coverage)
+    tried: dict[tuple[str, ...], int] = field(default_factory=dict)
 
     def count(self, rt: Runtime, schedule: int) -> None:
         """Count one execution, its number from 1. Each is counted here, and only here."""
@@ -121,14 +123,16 @@ class Tally:
 
         Each edge names the schedule that first took it; seed and number play it again.
         """
-        return [
-            "; ".join(
-                f"{self.lock_order.edges[pair].thread} takes {pair[1]} under {pair[0]} "
-                f"(schedule {self.edge_schedules[pair]})"
-                for pair in pairs_of(circle)
-            )
-            for circle in self.open_inversions()
-        ]
+        return [self._inversion(circle) for circle in self.open_inversions()]
+
+    def _inversion(self, circle: tuple[str, ...]) -> str:
+        edges = "; ".join(
+            f"{self.lock_order.edges[pair].thread} takes {pair[1]} under {pair[0]} "
+            f"(schedule {self.edge_schedules[pair]})"
+            for pair in pairs_of(circle)
+        )
+        tried = self.tried.get(circle)
+        return f"{edges}; {tried} directed executions did not close it" if tried else edges
 
 
 def pairs_of(circle: tuple[str, ...]) -> list[tuple[str, str]]:
