@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from mshv_async.sim.digest import digest
+from mshv_async.sim.liveness import SETTLE
 from mshv_async.sim.strategies import Dfs
 from mshv_async.sim.strategies.guided import Course, Guided, Stretch, course_of
 
@@ -59,6 +60,11 @@ class Failure:
     course: Course
     size: Size
     preempting: tuple[int, ...]
+
+    @property
+    def settles(self) -> bool:
+        """Whether it is one of the second phase, which without that phase is another matter."""
+        return any(key.label == SETTLE for key in self.course.values)
 
 
 def failure_of(rt: Runtime) -> Failure:
@@ -160,10 +166,11 @@ class ScheduleShrinker:
     async def _chunks(self, budget: Budget) -> None:
         """Leave out chunks of stretches, and all choices, the larger ones first."""
         await self.attempt(Course((), self.best.course.values), budget)
-        await self.attempt(Course(self.best.course.stretches, {}), budget)
+        kept = {k: v for k, v in self.best.course.values.items() if k.label == SETTLE}
+        await self.attempt(Course(self.best.course.stretches, kept), budget)
         for thread in dict.fromkeys(s.thread for s in self.best.course.stretches):
-            kept = [s for s in self.best.course.stretches if s.thread != thread]
-            await self.attempt(self._with(kept), budget)
+            others = [s for s in self.best.course.stretches if s.thread != thread]
+            await self.attempt(self._with(others), budget)
         size = len(self.best.course.stretches) // 2
         while size > 1:
             at = len(self.best.course.stretches) - size
@@ -241,8 +248,11 @@ class ScheduleShrinker:
     async def enumerate(self, budget: Budget) -> None:
         """Run every schedule with fewer preemptions, fewest first, as far as the budget goes.
 
-        The first that fails is kept.
+        The first that fails is kept. What needs a second phase is not looked for: these schedules
+        have none.
         """
+        if self.best.settles:
+            return
         while self.least < self.best.size.preemptions and not budget.over:
             strategy = Dfs(self.least)
             judged = True
@@ -266,9 +276,11 @@ class ScheduleShrinker:
 
 
 def same_failure(rt: Runtime, failure: Failure) -> bool:
-    """Say whether an execution came to the same verdict and title."""
+    """Say whether an execution came to the same verdict and title, in the same phase."""
     found = rt.finding
-    return found is not None and (found.verdict, found.title) == (failure.verdict, failure.title)
+    if found is None or (found.verdict, found.title) != (failure.verdict, failure.title):
+        return False
+    return any(choice.label == SETTLE for _, choice in rt.choices) == failure.settles
 
 
 def _next_of(stretches: tuple[Stretch, ...], thread: str, after: int) -> int:

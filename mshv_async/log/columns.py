@@ -29,7 +29,6 @@ GAP = 2
 WHOLE_UP_TO = 30
 # Fewer steps than this take as much room folded as shown.
 FOLD_FROM = 3
-FOLD_SLICED_FROM = 2
 # Beyond this the middle is left out: what went wrong stands at the end, how it began at the top.
 ROWS_HEAD = 60
 ROWS_TAIL = 140
@@ -102,7 +101,7 @@ def columns(
     first = next((n for n, r in enumerate(told) if loop and r.step >= loop[0]), len(told))
     rows = [_row(record, important) for record in told[:first]]
     if sliced:
-        rows = _folded(rows, FOLD_SLICED_FROM)
+        rows = _folded(rows, 1)
     rows = fold_repeats(rows, key=lambda row: (row.column, row.texts), fold=_repeated)
     rows = rows if sliced else _folded(rows, FOLD_FROM)
     if loop is not None:

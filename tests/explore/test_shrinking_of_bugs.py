@@ -30,7 +30,7 @@ LONG = os.environ.get("MSHV_ASYNC_LONG") == "1"
 FEW = ("A02", "D01", "D08", "C23")
 
 #: What so few lines show is a race at its smallest: who holds what, who comes between.
-FEW_STEPS = 13
+FEW_STEPS = 11
 
 
 class Failing(NamedTuple):

@@ -218,7 +218,7 @@ def test_what_a_failure_does_not_depend_on_is_folded():
         "work1 m",
         "… 2 steps …",
         "work4 m",
-        "work5 m",  # takes as much room as the line that would fold it
+        "… 1 step …",
         "work6 m",
     ]
 
