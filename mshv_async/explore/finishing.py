@@ -148,10 +148,9 @@ async def replayed(
     how = f"(departure: {again.departure})"
     if original is not None:
         sites = CallSites()
-        how = (
-            difference(original, await replay_tape(run.tape, subject, stage, seed, sites), sites)
-            or how
-        )
+        third = await replay_tape(run.tape, subject, stage, seed, sites)
+        differs = difference(original, third, CallSites(), sites)
+        how = differs or difference(original, again, CallSites(), CallSites()) or how
     came_to = again.finding.title if again.finding else "clean"
     what = (
         f"execution {run.schedule} found {run.title!r}, but its tape replays to {came_to!r}: {how}"
