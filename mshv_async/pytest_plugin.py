@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 MARKER = (
-    'mshv(scenario, driver="v6", seeds=(1,), strategy="pct", programs=False): '
+    'mshv(scenario, driver="v6", seeds=(1,), strategy="portfolio", programs=False): '
     "run this async test on the simulated loop; the fixture `world` is the scenario's set-up, "
     "once for each seed."
 )

@@ -35,7 +35,7 @@ class Bug(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        return self.title.rpartition(": ")[0]
+        return self.title.partition(": ")[0]
 
 
 #: fix1's stride alone leaves a rare case of X03.

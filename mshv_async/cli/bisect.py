@@ -27,7 +27,7 @@ def bisect(
             "--verdict", metavar="V", help="Only this verdict is bad; others are passed over."
         ),
     ] = None,
-    strategy: Annotated[str, typer.Option("--strategy", metavar="S")] = "pct",
+    strategy: Annotated[str, typer.Option("--strategy", metavar="S")] = "portfolio",
     schedules: Annotated[
         int, typer.Option("--schedules", metavar="N", min=1, help="At most, for each driver.")
     ] = 2_000,
@@ -45,7 +45,7 @@ def bisect(
 
     check_strategy(strategy)
     situation = Scenario.load(scenario)
-    with watched(schedules, enabled=sys.stderr.isatty()) as progress:
+    with watched(schedules, enabled=sys.stderr.isatty()) as watch:
         found = search(
             situation,
             good,
@@ -54,7 +54,7 @@ def bisect(
             schedules=schedules,
             seed=seed,
             verdict=verdict,
-            progress=progress,
+            progress=watch.progress,
         )
     show(msgspec.to_builtins(found) if json else bisection_text(found))
     return INTERRUPTED if found.interrupted else EXPECTED

@@ -26,7 +26,7 @@ def explore(
     scenario: ScenarioArg,
     *,
     driver: DriverOpt = "v6",
-    strategy: Annotated[str, typer.Option("--strategy", metavar="S")] = "pct",
+    strategy: Annotated[str, typer.Option("--strategy", metavar="S")] = "portfolio",
     preemptions: Annotated[
         int | None,
         typer.Option("--preemptions", metavar="N", min=0, help="At most N in one schedule."),
@@ -48,6 +48,13 @@ def explore(
     check: Annotated[
         bool, typer.Option("--check", help="Check the model itself too, and count its states.")
     ] = False,
+    two_phase: Annotated[
+        bool,
+        typer.Option(
+            "--two-phase",
+            help="From some decision on nothing fails or interferes: what is under way must end.",
+        ),
+    ] = False,
     audit: Annotated[
         bool, typer.Option("--audit", help="Play each execution again and end if one differs.")
     ] = False,
@@ -66,7 +73,7 @@ def explore(
 ) -> int:
     """Explore many interleavings of a scenario."""
     from mshv_async.explore.campaign import explore_sync
-    from mshv_async.explore.catalogue import check_parts, check_strategy
+    from mshv_async.explore.catalogue import TWO_PHASE, check_parts, check_strategy
     from mshv_async.explore.checking import ModelChecks
     from mshv_async.explore.drivers import driver_spec
     from mshv_async.explore.numbers import Shard
@@ -75,13 +82,14 @@ def explore(
     from mshv_async.explore.watching import watched
     from mshv_async.scenario import Scenario
 
+    strategy += TWO_PHASE if two_phase else ""
     check_strategy(strategy, preemptions=preemptions)
     part = Shard.parse(shard)
     check_parts(strategy, workers=workers, shard=part, resume=resume, check=check)
     situation = Scenario.load(scenario)
     spec = driver_spec(driver)
     folder = output_folder(out, situation.name, resume=resume)
-    with watched(schedules, enabled=sys.stderr.isatty()) as progress:
+    with watched(schedules, enabled=sys.stderr.isatty()) as watch:
         campaign = explore_sync(
             situation,
             spec,
@@ -93,7 +101,8 @@ def explore(
             workers=workers,
             keep_going=keep_going,
             shrink=shrink,
-            progress=progress,
+            progress=watch.progress,
+            expect=watch.expect,
             checks=ModelChecks() if check else None,
             shard=part,
             store=folder,

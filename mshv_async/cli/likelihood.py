@@ -45,9 +45,9 @@ def likelihood(
 
     repro = load_repro(file)
     check_trust(repro, trust=trust, path=file)
-    with watched(points * runs, enabled=sys.stderr.isatty()) as progress:
+    with watched(points * runs, enabled=sys.stderr.isatty()) as watch:
         found, steps = measure(
-            repro, trust=trust, runs=runs, points=points, seed=seed, progress=progress
+            repro, trust=trust, runs=runs, points=points, seed=seed, progress=watch.progress
         )
     text = likelihood_text(found, steps, width=terminal_width())
     show(msgspec.to_builtins(found) if json else text, titles=[found.title])

@@ -20,6 +20,9 @@ def replay(
     ] = False,
     log: LogOpt = None,
     trust: TrustOpt = False,
+    original: Annotated[
+        bool, typer.Option("--original", help="The run as it was found, before it was shrunk.")
+    ] = False,
     json: JsonOpt = False,
 ) -> int:
     """Replay one recorded schedule, step for step."""
@@ -30,13 +33,16 @@ def replay(
     from mshv_async.scenario import expected_for
 
     repro = load_repro(file)
+    if original:
+        repro = repro.before_shrinking(file)
     check_trust(repro, trust=trust, path=file)
     check_writable(log)
     if repro.driver_source is not None:
         complain(f"running the driver source that {file} carries ({repro.driver})")
     result = replay_repro(repro, trust)
     if log is not None:
-        keep_log(log, result.run, replay_command(str(file.resolve()), repro))
+        command = replay_command(str(file.resolve()), repro)
+        keep_log(log, result.run, f"{command} --original" if original else command)
     expected = expected_for(expect_table(repro.scenario), repro.driver)
     outcome = replay_outcome(result, repro, expected=expected, log=log)
     text = replay_text(outcome, result, with_columns=columns)

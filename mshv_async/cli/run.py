@@ -37,7 +37,7 @@ def run(
     ] = None,
     strategy: Annotated[
         str, typer.Option("--strategy", metavar="S", help="With --schedule: of this strategy.")
-    ] = "pct",
+    ] = "portfolio",
     repro: Annotated[
         Path | None,
         typer.Option("--repro", metavar="FILE", help="With --schedule: keep what replays it."),

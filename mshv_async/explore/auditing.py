@@ -18,7 +18,7 @@ from mshv_async.sim.strategies import Replay
 
 if TYPE_CHECKING:
     from mshv_async.explore.playing import Subject
-    from mshv_async.sim import Op, Runtime, Stage, Tape, Thread
+    from mshv_async.sim import Op, Runtime, Stage, Thread
     from mshv_async.sim.strategies import Strategy
 
 
@@ -54,56 +54,53 @@ def _is_drivers(module: str) -> bool:
 
 
 async def audit(
-    rt: Runtime, shadow: Strategy, subject: Subject, stage: Stage, *, seed: int, schedule: int
+    rt: Runtime,
+    sites: CallSites,
+    shadow: Strategy,
+    subject: Subject,
+    stage: Stage,
+    *,
+    seed: int,
+    schedule: int,
 ) -> None:
     """Play an execution twice more: as ``shadow`` plays it by itself, and from its tape.
 
-    ``shadow`` is another strategy of the same kind and seed that has seen as much, and is ready
-    for this execution. Raises NotDeterministic, with the first step that differs.
+    ``sites`` are those of the execution. ``shadow`` is another strategy of the same kind and seed
+    that has seen as much, and is ready for this execution. Raises NotDeterministic, with the first
+    step that differs.
     """
-    sites = CallSites()
-    again = await subject.play(stage, shadow, seed=seed, checkers=(sites,))
-    _compare(rt, again, sites, schedule)
-    await audit_tape(rt, rt.tape, subject, stage, seed=seed, schedule=schedule)
-
-
-async def audit_tape(
-    rt: Runtime, tape: Tape, subject: Subject, stage: Stage, *, seed: int, schedule: int
-) -> None:
-    """Replay an execution's tape. Raises NotDeterministic, with the first step that differs."""
-    sites = CallSites()
-    replay = Replay(tuple(tape))
+    replay = Replay(tuple(rt.tape))
     replay.begin(0)
-    again = await subject.play(stage, replay, seed=seed, checkers=(sites,))
-    _compare(rt, again, sites, schedule)
+    for strategy in (shadow, replay):
+        others = CallSites()
+        again = await subject.play(stage, strategy, seed=seed, checkers=(others,))
+        how = difference(rt, again, sites, others)
+        if how is not None:
+            raise NotDeterministic(f"execution {schedule} {how}")
 
 
-def _compare(rt: Runtime, again: Runtime, sites: CallSites, schedule: int) -> None:
-    how = difference(rt, again, sites)
-    if how is not None:
-        raise NotDeterministic(f"execution {schedule} {how}")
-
-
-def difference(rt: Runtime, again: Runtime, sites: CallSites) -> str | None:
+def difference(rt: Runtime, again: Runtime, one_at: CallSites, other_at: CallSites) -> str | None:
     """Say where an execution, played again, first differs, and in which code; None: nowhere.
 
-    Of one that the strategy cut short only the steps before that can be compared.
+    Of one that the strategy cut short only the steps before that can be compared. Call sites are
+    told as far as they were taken.
     """
     one, other = step_lines(rt), step_lines(again)
     if rt.cut is not None:
         other = other[: len(one)]
     for step, (a, b) in enumerate(zip_longest(one, other), start=1):
         if a != b:
-            first, then = ("the end" if line is None else repr(line) for line in (a, b))
-            return f"departs at step {step}: {first} then {then}{sites.at(step)}"
+            first = "the end" if a is None else f"{a!r}{one_at.at(step)}"
+            then = "the end" if b is None else f"{b!r}{other_at.at(step)}"
+            return f"departs at step {step}: {first} then {then}"
     if again.departure is not None:
         step = again.departure.step
-        return f"departs at step {step}: {again.departure.why}{sites.at(step)}"
+        return f"departs at step {step}: {again.departure.why}{other_at.at(step)}"
     if rt.cut is not None:
         return None
     if digest(rt) != digest(again):
-        return f"takes other decisions{sites.at(len(one))}"
+        return f"takes other decisions{other_at.at(len(one))}"
     titles = [found.title if found else "clean" for found in (rt.finding, again.finding)]
     if titles[0] != titles[1]:
-        return f"comes to {titles[0]!r} then to {titles[1]!r}{sites.at(len(one))}"
+        return f"comes to {titles[0]!r} then to {titles[1]!r}{other_at.at(len(one))}"
     return None

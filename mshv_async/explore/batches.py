@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, TypeAlias
 
-from mshv_async.explore.auditing import audit
+from mshv_async.explore.auditing import CallSites, audit
 from mshv_async.explore.finishing import replayed
 from mshv_async.explore.results import NotDeterministic
 from mshv_async.explore.tally import Tally, failing_run
@@ -117,8 +117,12 @@ class Player:
             batch.end = End.EXHAUSTED
             return
         checkers = self.checks.for_execution() if self.checks is not None else ()
+        sites = CallSites()
+        if self.shadow is not None:
+            checkers = (*checkers, sites)
         rt = await self.subject.play(stage, self.strategy, seed=self.seed, checkers=checkers)
-        await self._audit(stage, rt, number)
+        if self.shadow is not None:
+            await self._audit(stage, rt, sites, self.shadow, number)
         await self._verify(stage, rt, number + 1)
         batch.tally.count(rt, number + 1)
         batch.after = self._next = number + 1
@@ -128,13 +132,13 @@ class Player:
         if rt.finding is not None and not self.keep_going:
             batch.end = End.FINDING
 
-    async def _audit(self, stage: Stage, rt: Runtime, number: int) -> None:
-        if self.shadow is None:
-            return
+    async def _audit(
+        self, stage: Stage, rt: Runtime, sites: CallSites, shadow: Strategy, number: int
+    ) -> None:
         schedule = number + 1
-        if not self.shadow.begin(number):
+        if not shadow.begin(number):
             raise NotDeterministic(f"execution {schedule}: the strategy had come to its end before")
-        await audit(rt, self.shadow, self.subject, stage, seed=self.seed, schedule=schedule)
+        await audit(rt, sites, shadow, self.subject, stage, seed=self.seed, schedule=schedule)
 
     async def _verify(self, stage: Stage, rt: Runtime, schedule: int) -> None:
         """Replay what may come to be shown before it is believed; see ``replayed``."""

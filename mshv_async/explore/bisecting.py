@@ -9,7 +9,6 @@ Each driver is judged by one bounded search, with the same strategy, seed and nu
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -311,4 +310,5 @@ def _way(bad: DriverSpec, good: DriverSpec) -> list[DriverSpec]:
             spec = stacked(base, set(applicable(base, common)), common)
             way += [spec] if spec is not None else []
     way.append(good)
-    return [a for a, b in pairwise([*way, None]) if b is None or a.name != b.name]
+    names = [spec.name for spec in way]
+    return [spec for at, spec in enumerate(way) if spec.name not in names[:at]]

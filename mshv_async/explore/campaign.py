@@ -11,17 +11,20 @@ from typing import TYPE_CHECKING
 from mshv_async.explore.batches import Batch, End, Figures, Player, figures
 from mshv_async.explore.catalogue import check_parts, make_strategy
 from mshv_async.explore.drivers import driver_spec
+from mshv_async.explore.estimate import estimate_tree
 from mshv_async.explore.finishing import finish
 from mshv_async.explore.interrupts import interrupts
+from mshv_async.explore.inversions import Closer
 from mshv_async.explore.numbers import WHOLE, Numbers
 from mshv_async.explore.playing import Subject
-from mshv_async.explore.results import CampaignResult, FoundFinding
+from mshv_async.explore.proving import prove
+from mshv_async.explore.results import CampaignResult, FoundFinding, Proof
 from mshv_async.explore.resuming import identity_of, opened
 from mshv_async.explore.tally import Tally
 from mshv_async.explore.transport import Work
 from mshv_async.explore.workers import Workers
 from mshv_async.sim import run_on_stage
-from mshv_async.sim.strategies import SettlingStates, Stateful
+from mshv_async.sim.strategies import SettlingDfs, SettlingStates, Stateful
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
 
     from mshv_async.explore.checking import ModelChecks
     from mshv_async.explore.drivers import Driver
+    from mshv_async.explore.estimate import Estimate, Expect
     from mshv_async.explore.numbers import Shard
     from mshv_async.explore.results import Progress
     from mshv_async.explore.store import Store
@@ -37,6 +41,8 @@ if TYPE_CHECKING:
     from mshv_async.sim.strategies import Strategy
 
 PROGRESS_EVERY = 64
+ESTIMATE_AFTER = 256
+"""Executions of an exhaustive search after which it is worth asking how many there are."""
 SAVE_EVERY_S = 1.0
 """Of what was played in this time, so much may have to be played again after a kill."""
 
@@ -55,7 +61,7 @@ def explore_sync(
     scenario: Scenario,
     driver: Driver,
     *,
-    strategy: str = "pct",
+    strategy: str = "portfolio",
     schedules: int = 10_000,
     seconds: float | None = None,
     seed: int = 1,
@@ -63,6 +69,7 @@ def explore_sync(
     workers: int = 1,
     keep_going: bool = False,
     progress: Progress | None = None,
+    expect: Expect | None = None,
     checks: ModelChecks | None = None,
     stop: Stop | None = None,
     shrink: bool = False,
@@ -77,6 +84,7 @@ def explore_sync(
     ``audit`` plays each execution twice more and ends where one differs. ``shrink`` makes each
     finding as small as it gets. ``shard`` plays part of the executions. ``store`` is a folder that
     keeps what was played, batch by batch; ``resume`` goes on from there.
+    ``expect`` is told how many executions an exhaustive search is estimated to need.
 
     Raises DriverError, StrategyError, CampaignError; but what goes wrong after the first execution
     is the result's ``error``, and ^C, or ``stop`` from another thread, only ends it early.
@@ -101,7 +109,9 @@ def explore_sync(
         campaign.keep(store, schedules, keep_going=keep_going, resume=resume)
 
     async def alone(stage: Stage) -> None:
-        await campaign.run(stage, schedules, deadline, keep_going=keep_going, progress=progress)
+        await campaign.run(
+            stage, schedules, deadline, keep_going=keep_going, progress=progress, expect=expect
+        )
 
     def play() -> None:
         if work is None:
@@ -181,11 +191,13 @@ class Campaign:
         self.shadow = shadow
         self.store: Store | None = None
         self.tally = Tally()
+        self.estimate: Estimate | None = None
         self.position = 0  # all numbers of the shard below it are in the tally
         self.findings: Sequence[FoundFinding] = ()
         self.exhausted = False
         self.interrupted = False
         self.error: Exception | None = None
+        self.proof: Proof | None = None
         self._end: End | None = None
         self._started = time.monotonic()
         self._seconds_before = 0.0
@@ -207,9 +219,13 @@ class Campaign:
         self.store = store = opened(
             folder, identity, self.shard, schedules, keep_going=keep_going, resume=resume
         )
-        self.tally, self.position = store.tally(), store.position
-        self._end = None if keep_going and store.end is End.FINDING else store.end
-        self._seconds_before = store.seconds
+        end = None if keep_going and store.end is End.FINDING else store.end
+        self.begin_with(store.tally(), end, store.seconds)
+        self.position = store.position
+
+    def begin_with(self, tally: Tally, end: End | None, seconds: float) -> None:
+        """Take over what was played before, in so many seconds."""
+        self.tally, self._end, self._seconds_before = tally, end, seconds
 
     async def run(
         self,
@@ -219,6 +235,7 @@ class Campaign:
         *,
         keep_going: bool,
         progress: Progress | None,
+        expect: Expect | None = None,
     ) -> None:
         """Play up to ``schedules`` executions, until ``deadline`` (monotonic seconds)."""
         player = Player(
@@ -244,13 +261,17 @@ class Campaign:
             first, after = span
             while first < after and self._end is None and not over:
                 save_at = time.monotonic() + SAVE_EVERY_S
+                begin = self._estimates() and first + ESTIMATE_AFTER < after
                 try:
-                    self.take(await player.play(stage, first, after, leave))
+                    until = first + ESTIMATE_AFTER if begin else after
+                    self.take(await player.play(stage, first, until, leave))
                 except BaseException:
                     self.tally.merge(player.batch.tally)  # to be shown, but hardly whole
                     raise
                 first = self.position
                 over = self._over(deadline)
+                if not over and self._end is None and self._estimates():
+                    await self._estimate(stage, expect)
         self._ends()
         if self._end is None and not over:
             # The budget may end exactly where the tree does.
@@ -314,8 +335,24 @@ class Campaign:
         if self.store is not None:
             self.store.close()
 
+    def _estimates(self) -> bool:
+        return self.strategy.exhaustive and self.estimate is None
+
+    async def _estimate(self, stage: Stage, expect: Expect | None) -> None:
+        """Estimate how much there is to search for, once that is known not to be little."""
+        self.estimate = await estimate_tree(
+            self.subject, stage, seed=self.seed, preemptions=self.preemptions
+        )
+        if expect is not None:
+            expect(self.estimate)
+
     async def finish(self, stage: Stage) -> None:
-        """Replay what was found, shrink it, and keep it for the report."""
+        """Close what was predicted; replay what was found, shrink it, and keep it."""
+        if self._end is not End.FINDING and not (self._refutes() or self.interrupted or self.error):
+            closer = Closer(
+                self.subject, stage, self.tally, self.strategy_name, self.seed, self._asked
+            )
+            await closer.close()
         self.findings, errors = await finish(
             self.tally,
             self.subject,
@@ -323,10 +360,32 @@ class Campaign:
             strategy=self.strategy_name,
             seed=self.seed,
             shrinks=self.shrinks,
-            enough=lambda: self.stop.asked,
+            enough=self._asked,
         )
         if self.error is None and errors:
             self.error = errors[0]
+        if self.exhausted and not (self.tally.findings or self.error or self.interrupted):
+            self.proof = await prove(
+                self.subject,
+                stage,
+                preemptions=self.preemptions,
+                cycles=self._cycles(),
+                second_phase=isinstance(self.strategy, SettlingDfs),
+                checks=self.checks,
+            )
+
+    def _asked(self) -> bool:
+        return self.stop.asked
+
+    def _refutes(self) -> bool:
+        """Whether what was predicted cannot happen: no schedule was left out."""
+        return self.exhausted and self.preemptions is None
+
+    def _cycles(self) -> bool:
+        """Whether paths were cut where a state came again, so that schedules without end are."""
+        if isinstance(self.strategy, Stateful):
+            return self.strategy.cycles > 0
+        return isinstance(self.strategy, SettlingStates)
 
     def _states(self) -> int | None:
         if isinstance(self.strategy, Stateful | SettlingStates):
@@ -344,9 +403,13 @@ class Campaign:
             states=self._states(),
             complaints=self.checks.complaints() if self.checks is not None else None,
             findings=self.findings,
-            predicted=tally.predicted(),
+            predicted=() if self._refutes() else tally.predicted(),
+            refuted=tally.predicted() if self._refutes() else (),
             warnings=dict(sorted(tally.warnings.items())),
+            proof=self.proof,
             cut=tally.cut,
+            coverage=tally.coverage,
+            estimate=None if self.exhausted else self.estimate,
             interrupted=self.interrupted,
             error=self.error,
         )

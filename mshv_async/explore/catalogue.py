@@ -11,6 +11,7 @@ import inspect
 from typing import TYPE_CHECKING, Any
 
 from mshv_async.sim import strategies
+from mshv_async.sim.strategies.portfolio import turn_of
 
 if TYPE_CHECKING:
     from mshv_async.explore.numbers import Shard
@@ -53,10 +54,21 @@ def make_strategy(name: str, *, seed: int, preemptions: int | None = None) -> st
     """
     check_strategy(name, preemptions=preemptions)
     cls = strategy_class(name)
-    if cls in _SETTLING:
+    if issubclass(cls, _BOUNDED):
         return _SETTLING[cls](preemptions) if name.endswith(TWO_PHASE) else cls(preemptions)
     made = cls(seed) if issubclass(cls, _SAMPLING) else cls()
     return strategies.TwoPhase(made, seed) if name.endswith(TWO_PHASE) else made
+
+
+def found_by(name: str, schedule: int) -> str:
+    """Return which strategy plays a schedule, from 1: of a portfolio, the member."""
+    plain = name.removesuffix(TWO_PHASE)
+    return turn_of(schedule - 1)[0] if plain == "portfolio" else plain
+
+
+def samples(name: str) -> bool:
+    """Say whether a strategy's executions are independent samples."""
+    return issubclass(strategy_class(name), _SAMPLING)
 
 
 def check_strategy(name: str, *, preemptions: int | None = None) -> None:

@@ -15,6 +15,7 @@ import anyio
 import anyio.to_thread
 
 from mshv_async.explore import campaign, single
+from mshv_async.explore.catalogue import TWO_PHASE
 from mshv_async.explore.checking import ModelChecks
 from mshv_async.explore.drivers import Driver, driver_spec
 from mshv_async.explore.numbers import Shard
@@ -47,12 +48,13 @@ async def explore(
     driver: Driver = "v6",
     *,
     schedules: int = 10_000,
-    strategy: str = "pct",
+    strategy: str = "portfolio",
     seed: int = 1,
     seconds: float | None = None,
     preemptions: int | None = None,
     keep_going: bool = False,
     check: bool = False,
+    two_phase: bool = False,
     shrink: bool = True,
     audit: bool = False,
     workers: int = 1,
@@ -65,7 +67,8 @@ async def explore(
 
     `driver` is a name (`v9+check-access`), a class, or `file.py:Class`. Stops at the first finding
     unless `keep_going`; each is made as small as it gets, unless `shrink` is off. `preemptions`
-    bounds each schedule of strategy `dfs`; `check` also checks the model. `out` is a folder for
+    bounds each schedule of strategy `dfs`; `check` also checks the model. `two_phase`: from some
+    decision on nothing fails or interferes, and what is under way must end. `out` is a folder for
     `outcome.json`, the repro files and the store of the campaign, with which `resume` goes on;
     `shard`, as `2/3`, plays part of the executions, `workers` is how many processes do so. `audit`
     plays each execution again and raises NotDeterministic if it differs. `progress` is called from
@@ -84,7 +87,7 @@ async def explore(
             out,
             check=check,
             schedules=schedules,
-            strategy=strategy,
+            strategy=strategy + (TWO_PHASE if two_phase else ""),
             seed=seed,
             seconds=seconds,
             preemptions=preemptions,
@@ -106,12 +109,13 @@ def explore_sync(
     driver: Driver = "v6",
     *,
     schedules: int = 10_000,
-    strategy: str = "pct",
+    strategy: str = "portfolio",
     seed: int = 1,
     seconds: float | None = None,
     preemptions: int | None = None,
     keep_going: bool = False,
     check: bool = False,
+    two_phase: bool = False,
     shrink: bool = True,
     audit: bool = False,
     workers: int = 1,
@@ -128,7 +132,7 @@ def explore_sync(
         out,
         check=check,
         schedules=schedules,
-        strategy=strategy,
+        strategy=strategy + (TWO_PHASE if two_phase else ""),
         seed=seed,
         seconds=seconds,
         preemptions=preemptions,

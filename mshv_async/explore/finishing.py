@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from msgspec import structs
 
 from mshv_async.explore.auditing import CallSites, difference
+from mshv_async.explore.catalogue import found_by
 from mshv_async.explore.drivers import is_shipped
 from mshv_async.explore.playing import Subject, log_finding, package_version, records
 from mshv_async.explore.repro import Original, Repro, TapeEntry, step_table
@@ -82,6 +83,7 @@ def _found(
         count=run.count,
         steps=again.steps,
         preemptions=len(again.preempted_at),
+        found_by=run.found_by or found_by(strategy, run.first_schedule),
         records=records(again),
     )
 
@@ -146,10 +148,9 @@ async def replayed(
     how = f"(departure: {again.departure})"
     if original is not None:
         sites = CallSites()
-        how = (
-            difference(original, await replay_tape(run.tape, subject, stage, seed, sites), sites)
-            or how
-        )
+        third = await replay_tape(run.tape, subject, stage, seed, sites)
+        differs = difference(original, third, CallSites(), sites)
+        how = differs or difference(original, again, CallSites(), CallSites()) or how
     came_to = again.finding.title if again.finding else "clean"
     what = (
         f"execution {run.schedule} found {run.title!r}, but its tape replays to {came_to!r}: {how}"
@@ -184,5 +185,6 @@ def repro_of(rt: Runtime, subject: Subject, *, strategy: str, seed: int) -> Repr
         verdict=rt.finding.verdict if rt.finding else CLEAN,
         title=rt.finding.title if rt.finding else "",
         package_version=package_version(),
+        loop=rt.finding.loop if rt.finding else None,
         steps=step_table(step_lines(rt)),
     )

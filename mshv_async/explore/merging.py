@@ -12,10 +12,11 @@ import msgspec
 
 from mshv_async.driver import resolve_driver
 from mshv_async.explore.batches import End
-from mshv_async.explore.finishing import finish
+from mshv_async.explore.campaign import Campaign
+from mshv_async.explore.catalogue import make_strategy
 from mshv_async.explore.interrupts import interrupts
 from mshv_async.explore.playing import Subject
-from mshv_async.explore.results import CampaignError, CampaignResult
+from mshv_async.explore.results import CampaignError
 from mshv_async.explore.store import Identity, Store
 from mshv_async.explore.tally import Tally
 from mshv_async.scenario import Scenario
@@ -26,8 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mshv_async.explore.numbers import Shard
-    from mshv_async.explore.results import FoundFinding
-    from mshv_async.sim import Stage
+    from mshv_async.explore.results import CampaignResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +74,7 @@ class Merged:
 
     identity: Identity
     tally: Tally
+    end: End | None
     seconds: float
     missing: list[str]
 
@@ -92,7 +93,13 @@ def merge_folders(folders: Sequence[Path]) -> Merged:
         store = Store.open(part.folder)
         tally.merge(store.tally(below=stop))
         store.close()
-    return Merged(parts[0].identity, tally, sum(p.seconds for p in parts), _missing(parts, stop))
+    return Merged(
+        identity=parts[0].identity,
+        tally=tally,
+        end=End.FINDING if stop < parts[0].schedules else None,
+        seconds=sum(part.seconds for part in parts),
+        missing=_missing(parts, stop),
+    )
 
 
 def _check(parts: list[Part]) -> None:
@@ -132,7 +139,7 @@ def merged_campaign(merged: Merged, *, trust: bool, shrink: bool) -> CampaignRes
 
     Raises CampaignError if it takes a user's driver that nobody vouched for, DriverError.
     """
-    of, tally = merged.identity, merged.tally
+    of = merged.identity
     if of.driver_source is not None and not trust:
         raise CampaignError(
             f"the campaign is of driver source that its folders carry ({of.driver}), which would "
@@ -141,22 +148,16 @@ def merged_campaign(merged: Merged, *, trust: bool, shrink: bool) -> CampaignRes
     scenario = Scenario.parse(of.scenario, of.scenario_name, files=msgspec.json.decode(of.files))
     subject = Subject(scenario, resolve_driver(of.driver, of.driver_source))
 
-    async def act(stage: Stage) -> tuple[list[FoundFinding], list[Exception]]:
-        return await finish(
-            tally, subject, stage, strategy=of.strategy, seed=of.seed, shrinks=shrink
-        )
-
-    with interrupts():
-        findings, errors = run_on_stage(act)
-    return CampaignResult(
-        schedules=tally.schedules,
-        steps=tally.steps,
-        seconds=merged.seconds,
-        exhausted=False,
-        findings=findings,
-        predicted=tally.predicted(),
-        warnings=dict(sorted(tally.warnings.items())),
-        cut=tally.cut,
-        interrupted=bool(merged.missing),
-        error=errors[0] if errors else None,
+    campaign = Campaign(
+        subject,
+        make_strategy(of.strategy, seed=of.seed, preemptions=of.preemptions),
+        strategy_name=of.strategy,
+        seed=of.seed,
+        shrinks=shrink,
+        preemptions=of.preemptions,
     )
+    campaign.begin_with(merged.tally, merged.end, merged.seconds)
+    campaign.interrupted = bool(merged.missing)
+    with interrupts(campaign.stop):
+        run_on_stage(campaign.finish)
+    return campaign.result()

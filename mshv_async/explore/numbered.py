@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mshv_async.explore.results import RunResult
     from mshv_async.scenario import Scenario
     from mshv_async.sim import Runtime, Stage
+    from mshv_async.sim.strategies import Strategy
 
 
 def play_numbered(
@@ -32,13 +33,26 @@ def play_numbered(
     player = make_strategy(strategy, seed=seed)
 
     async def act(stage: Stage) -> Runtime:
-        for number in range(min(player.probes, schedule - 1)):
-            player.begin(number)
-            await subject.play(stage, player, seed=seed)
-        player.begin(schedule - 1)
-        return await subject.play(stage, player, seed=seed, keep=True)
+        return await play_schedule(subject, stage, player, schedule, seed=seed, keep=True)
 
     with interrupts():
         rt = run_on_stage(act)
     run = run_result(subject, rt, strategy, seed, keep=True)
     return run, repro_of(rt, subject, strategy=strategy, seed=seed)
+
+
+async def play_schedule(
+    subject: Subject,
+    stage: Stage,
+    strategy: Strategy,
+    schedule: int,
+    *,
+    seed: int,
+    keep: bool = False,
+) -> Runtime:
+    """Play schedule number `schedule`, from 1, of a fresh strategy, after those it depends on."""
+    for number in range(min(strategy.probes, schedule - 1)):
+        strategy.begin(number)
+        await subject.play(stage, strategy, seed=seed)
+    strategy.begin(schedule - 1)
+    return await subject.play(stage, strategy, seed=seed, keep=keep)

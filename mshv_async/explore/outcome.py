@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from mshv_async.explore.results import CLEAN, CampaignResult, ReplayResult, RunResult
+from mshv_async.explore.catalogue import TWO_PHASE, samples
+from mshv_async.explore.coverage import excluded_probability
+from mshv_async.explore.results import CLEAN, CampaignResult, Proof, ReplayResult, RunResult
 from mshv_async.explore.summary import campaign_text, replay_text, run_text
 from mshv_async.explore.verdict import Verdict
 from mshv_async.scenario.expect import as_expected
-from mshv_async.sim.verdicts import severity
+from mshv_async.sim.verdicts import WAITING, severity
 
 if TYPE_CHECKING:
     from mshv_async.explore.repro import Repro
@@ -27,7 +29,7 @@ class FoundBug(msgspec.Struct, frozen=True):
     """One finding of a campaign; `repro` is the absolute path of its file, null if not saved.
 
     `steps` and `preemptions` are those of the run in it, the `original` ones those of the run as
-    it was found, before it was shrunk.
+    it was found, before it was shrunk. `found_by`: the strategy, of a portfolio the member.
     """
 
     verdict: str
@@ -36,6 +38,7 @@ class FoundBug(msgspec.Struct, frozen=True):
     count: int
     steps: int
     preemptions: int
+    found_by: str
     repro: str | None
     original_steps: int
     original_preemptions: int
@@ -44,11 +47,15 @@ class FoundBug(msgspec.Struct, frozen=True):
 class Outcome(msgspec.Struct, frozen=True):
     """What an exploration came to. `outcome` is the worst verdict, `clean` without a finding.
 
-    `warnings` counts WARN sites that fired; `predicted` lists lock-order inversions not closed.
+    `warnings` counts WARN sites that fired; `predicted` lists lock-order inversions not closed,
+    `refuted` those that the exhausted search shows to be none.
     `preemptions`: the bound of the strategy, None without; `cut`: executions ended unjudged at a
     bound; `interrupted`: before the budget was used; `shard`: which part of the executions was
-    played, by how many `workers`. `campaign` holds the runs behind it and is no
-    part of the JSON.
+    played, by how many `workers`. `coverage` counts orders of conflicting steps;
+    `excluded_probability`: how likely a schedule may at most fail, at 95 %, where a sampling
+    strategy found nothing, else None; `proof`: what an exhausted search without a finding has
+    shown, else None. `campaign` holds the runs behind it and is no part of the
+    JSON.
     """
 
     scenario: str
@@ -63,6 +70,7 @@ class Outcome(msgspec.Struct, frozen=True):
     expected: list[str]
     as_expected: bool
     predicted: list[str]
+    refuted: list[str]
     warnings: dict[str, int]
     findings: list[FoundBug]
     preemptions: int | None
@@ -70,6 +78,9 @@ class Outcome(msgspec.Struct, frozen=True):
     interrupted: bool
     workers: int
     shard: str
+    proof: Proof | None
+    coverage: dict[str, int]
+    excluded_probability: float | None
     campaign: CampaignResult
 
     @property
@@ -90,9 +101,12 @@ class Outcome(msgspec.Struct, frozen=True):
     def object(self) -> dict[str, Any]:
         """Return the object that `explore --json` prints; `--check` adds what the checks say.
 
-        `states` stands there where they were counted.
+        `states` stands there where they were counted, `estimate` where a search for all schedules
+        was not exhausted.
         """
         shown = {k: v for k, v in msgspec.structs.asdict(self).items() if k != "campaign"}
+        if self.campaign.estimate is not None:
+            shown["estimate"] = self.campaign.estimate.object()
         if self.campaign.states is not None:
             shown["states"] = self.campaign.states
         if self.campaign.complaints is not None:
@@ -180,6 +194,8 @@ def campaign_outcome(
 ) -> Outcome:
     """Judge a campaign. `repros` are the files of its findings, in their order, if saved."""
     verdicts = [found.finding.verdict for found in campaign.findings]
+    if strategy.endswith(TWO_PHASE):  # a scenario expects what comes of endless disturbance
+        expected = [verdict for verdict in expected if verdict not in WAITING]
     paths: list[str | None] = [str(path.absolute()) for path in repros]
     paths += [None] * (len(verdicts) - len(paths))
     return Outcome(
@@ -195,6 +211,7 @@ def campaign_outcome(
         expected=list(expected),
         as_expected=campaign.schedules > 0 and as_expected(expected, verdicts),
         predicted=list(campaign.predicted),
+        refuted=list(campaign.refuted),
         warnings=dict(campaign.warnings),
         findings=[
             FoundBug(
@@ -204,6 +221,7 @@ def campaign_outcome(
                 count=found.count,
                 steps=found.steps,
                 preemptions=found.preemptions,
+                found_by=found.found_by or strategy,
                 repro=path,
                 original_steps=found.original_steps,
                 original_preemptions=found.original_preemptions,
@@ -215,8 +233,18 @@ def campaign_outcome(
         interrupted=campaign.interrupted,
         workers=workers,
         shard=shard,
+        proof=campaign.proof,
+        coverage=campaign.coverage.object(),
+        excluded_probability=_excluded(campaign, strategy),
         campaign=campaign,
     )
+
+
+def _excluded(campaign: CampaignResult, strategy: str) -> float | None:
+    judged = campaign.schedules - campaign.cut
+    if campaign.findings or judged <= 0 or not samples(strategy):
+        return None
+    return excluded_probability(judged)
 
 
 def run_outcome(

@@ -170,6 +170,7 @@ def log_finding(rt: Runtime) -> Finding | None:
         threads=found.threads,
         objects=found.objects,
         step=found.step,
+        loop=found.loop,
     )
 
 
@@ -178,8 +179,16 @@ def _end_ns(rt: Runtime) -> int:
     return max(rt.now_ns, *(thread.clock_ns for thread in rt.all_threads))
 
 
-def run_result(subject: Subject, rt: Runtime, strategy: str, seed: int, *, keep: bool) -> RunResult:
-    """Return what an execution came to."""
+def run_result(
+    subject: Subject,
+    rt: Runtime,
+    strategy: str,
+    seed: int,
+    *,
+    keep: bool,
+    depends: Collection[int] | None = None,
+) -> RunResult:
+    """Return what an execution came to; ``depends`` as for :func:`records`."""
     found = rt.finding
     return RunResult(
         verdict=found.verdict if found else CLEAN,
@@ -199,7 +208,7 @@ def run_result(subject: Subject, rt: Runtime, strategy: str, seed: int, *, keep:
                 for place in subject.scenario.addresses.placed
             ),
         ),
-        records=records(rt) if keep or found is not None else (),
+        records=records(rt, depends) if keep or found is not None else (),
         finding=log_finding(rt),
         cut=rt.cut is not None,
     )

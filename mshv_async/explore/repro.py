@@ -65,7 +65,8 @@ class Repro(msgspec.Struct, frozen=True, kw_only=True):
 
     `scenario` is the whole text of the scenario file; `files` holds the traces it uses, by name;
     `driver_source` the text of a user's driver file, else None; `original` the run before it was
-    shrunk, if it was. Keys of later versions are ignored on loading.
+    shrunk, if it was; `loop` the first of the steps that repeat for ever, and the first after
+    them, where a livelock shows as such. Keys of later versions are ignored on loading.
     """
 
     schema: str = REPRO_SCHEMA
@@ -81,14 +82,15 @@ class Repro(msgspec.Struct, frozen=True, kw_only=True):
     verdict: str
     title: str
     package_version: str
+    loop: tuple[int, int] | None = None
     steps: StepTable = msgspec.field(default_factory=lambda: StepTable([], []))
     original: Original | None = None
 
-    def before_shrinking(self) -> Repro:
+    def before_shrinking(self, path: str | Path = "repro") -> Repro:
         """Return the repro of the run as it was found. Raises ReproError if this is that run."""
         found = self.original
         if found is None:
-            raise ReproError("holds no original: this is the run as it was found")
+            raise ReproError(f"{path}: holds no original: this is the run as it was found")
         return msgspec.structs.replace(
             self,
             scenario=self.scenario if found.scenario is None else found.scenario,
@@ -122,14 +124,20 @@ def load_repro(path: str | Path) -> Repro:
         repro = msgspec.json.decode(data, type=Repro)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ReproError(f"{path}: is a damaged repro file: {error}") from None
-    known = len(repro.steps.table)
-    for step, number in enumerate(repro.steps.index):
+    _check_table(path, "$.steps", repro.steps)
+    if repro.original is not None:
+        _check_table(path, "$.original.trace", repro.original.trace)
+    return repro
+
+
+def _check_table(path: str | Path, key: str, steps: StepTable) -> None:
+    known = len(steps.table)
+    for step, number in enumerate(steps.index):
         if not 0 <= number < known:
             raise ReproError(
-                f"{path}: is a damaged repro file: $.steps.index[{step}] is {number}, "
+                f"{path}: is a damaged repro file: {key}.index[{step}] is {number}, "
                 f"the table has {known} lines"
             )
-    return repro
 
 
 class _Schema(msgspec.Struct):

@@ -8,6 +8,8 @@ from typing import TypeAlias
 
 import msgspec
 
+from mshv_async.explore.coverage import Coverage
+from mshv_async.explore.estimate import Estimate
 from mshv_async.explore.repro import Repro
 from mshv_async.log.record import Finding, Record, RunHeader, RunVerdict, StepRecord
 
@@ -69,7 +71,8 @@ class FoundFinding:
     """One bug that a campaign found: its smallest failing run, and how often it was seen.
 
     `first_schedule` counts from 1; `steps`, `preemptions`, `records` are those of the run in
-    `repro`. `shrinking` says what it was shrunk from, None if that was not tried.
+    `repro`. `shrinking` says what it was shrunk from, None if that was not tried. `found_by` is
+    what found it if not the strategy as a whole: of a portfolio, the member.
     """
 
     finding: Finding
@@ -80,6 +83,7 @@ class FoundFinding:
     preemptions: int
     records: Sequence[Record] = ()
     shrinking: Shrinking | None = None
+    found_by: str | None = None
 
     @property
     def original_steps(self) -> int:
@@ -92,15 +96,32 @@ class FoundFinding:
         return self.preemptions if self.shrinking is None else self.shrinking.original_preemptions
 
 
+class Proof(msgspec.Struct, frozen=True):
+    """What an exhausted search without a finding says.
+
+    ``proved``: the checks of the model are silent, else ``complaints`` has what they say. ``scope``
+    and ``bounds`` are lines; ``checked``: executions that the checks looked at.
+    """
+
+    proved: bool
+    statement: str
+    scope: list[str]
+    bounds: list[str]
+    checked: int
+    complaints: list[str]
+
+
 @dataclass(frozen=True, slots=True)
 class CampaignResult:
     """Many executions. `exhausted`: every schedule of the scope was run.
 
     `states` are distinct states, `complaints` those of the checks of the model (empty: silent),
     both None where the checks did not run. `cut`: executions that passed a bound and were ended
-    unjudged. `predicted` has a line for
-    each lock-order inversion that no schedule closed. `warnings` counts WARN sites that fired.
-    `error` ended the campaign before its budget.
+    unjudged. `predicted` has a line for each lock-order inversion that no schedule closed,
+    `refuted` for each that none can. `warnings` counts WARN sites that fired. `proof` is what an
+    exhausted search without a finding has shown.
+    `error` ended the campaign before its budget. `coverage`: orders of steps that were seen.
+    `estimate`: how many schedules there are, where a search for all of them was not exhausted.
     """
 
     schedules: int
@@ -111,10 +132,14 @@ class CampaignResult:
     complaints: Sequence[str] | None = None
     findings: Sequence[FoundFinding] = ()
     predicted: Sequence[str] = ()
+    refuted: Sequence[str] = ()
     warnings: Mapping[str, int] = field(default_factory=dict)
+    proof: Proof | None = None
     cut: int = 0
     interrupted: bool = False
     error: Exception | None = None
+    coverage: Coverage = field(default_factory=Coverage)
+    estimate: Estimate | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +158,12 @@ def log_verdict(run: RunResult) -> RunVerdict:
     if found is None:
         return last
     return msgspec.structs.replace(
-        last, story=found.story, waits=found.waits, stacks=found.stacks, threads=found.threads
+        last,
+        story=found.story,
+        waits=found.waits,
+        stacks=found.stacks,
+        threads=found.threads,
+        loop=found.loop,
     )
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from mshv_async.explore.playing import package_version
-from mshv_async.explore.store import STORE_NAME, Identity, Store, StoreError
+from mshv_async.explore.store import Identity, Store, StoreError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,7 +46,7 @@ def opened(
     Where there is none, ``resume`` begins at the beginning: the campaign may have been killed
     before it had one. Raises StoreError.
     """
-    if not resume or not (folder / STORE_NAME).exists():
+    if not resume or not Store.begun(folder):
         store = Store.create(folder, identity, shard)
     else:
         store = Store.open(folder)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from mshv_async.sim.digest import digest
+from mshv_async.sim.liveness import SETTLE
 from mshv_async.sim.strategies import Dfs
 from mshv_async.sim.strategies.guided import Course, Guided, Stretch, course_of
 
@@ -59,6 +60,11 @@ class Failure:
     course: Course
     size: Size
     preempting: tuple[int, ...]
+
+    @property
+    def settles(self) -> bool:
+        """Whether it is one of the second phase, which without that phase is another matter."""
+        return any(key.label == SETTLE for key in self.course.values)
 
 
 def failure_of(rt: Runtime) -> Failure:
@@ -105,6 +111,11 @@ class Budget:
         """Whether nothing is left, or somebody has enough."""
         return self.spent >= self.executions or self.stepped >= self.steps or self.enough()
 
+    def spend(self, rt: Runtime | None) -> None:
+        """Count an execution."""
+        self.spent += 1
+        self.stepped += 0 if rt is None else rt.steps
+
     def part(self, share: float) -> Budget:
         """Return a budget that is a share of what is left; `settle` it afterwards."""
         return Budget(
@@ -122,8 +133,8 @@ class Budget:
 class Player(Protocol):
     """Plays one execution of what is explored."""
 
-    async def __call__(self, strategy: Strategy) -> Runtime:
-        """Play it with that strategy."""
+    async def __call__(self, strategy: Strategy) -> Runtime | None:
+        """Play it with that strategy; None: the driver is not fit for what comes up."""
 
 
 class ScheduleShrinker:
@@ -155,10 +166,11 @@ class ScheduleShrinker:
     async def _chunks(self, budget: Budget) -> None:
         """Leave out chunks of stretches, and all choices, the larger ones first."""
         await self.attempt(Course((), self.best.course.values), budget)
-        await self.attempt(Course(self.best.course.stretches, {}), budget)
+        kept = {k: v for k, v in self.best.course.values.items() if k.label == SETTLE}
+        await self.attempt(Course(self.best.course.stretches, kept), budget)
         for thread in dict.fromkeys(s.thread for s in self.best.course.stretches):
-            kept = [s for s in self.best.course.stretches if s.thread != thread]
-            await self.attempt(self._with(kept), budget)
+            others = [s for s in self.best.course.stretches if s.thread != thread]
+            await self.attempt(self._with(others), budget)
         size = len(self.best.course.stretches) // 2
         while size > 1:
             at = len(self.best.course.stretches) - size
@@ -220,14 +232,13 @@ class ScheduleShrinker:
         strategy = Guided(course, steps_max=self._steps_max)
         return self._take(await self._played(strategy, budget))
 
-    async def _played(self, strategy: Strategy, budget: Budget) -> Runtime:
+    async def _played(self, strategy: Strategy, budget: Budget) -> Runtime | None:
         rt = await self.play(strategy)
-        budget.spent += 1
-        budget.stepped += rt.steps
+        budget.spend(rt)
         return rt
 
-    def _take(self, rt: Runtime) -> bool:
-        if not same_failure(rt, self.best) or rt.steps > self._steps_max:
+    def _take(self, rt: Runtime | None) -> bool:
+        if rt is None or not same_failure(rt, self.best) or rt.steps > self._steps_max:
             return False
         if size_of(rt, course_of(rt)) >= self.best.size:
             return False
@@ -237,8 +248,11 @@ class ScheduleShrinker:
     async def enumerate(self, budget: Budget) -> None:
         """Run every schedule with fewer preemptions, fewest first, as far as the budget goes.
 
-        The first that fails is kept.
+        The first that fails is kept. What needs a second phase is not looked for: these schedules
+        have none.
         """
+        if self.best.settles:
+            return
         while self.least < self.best.size.preemptions and not budget.over:
             strategy = Dfs(self.least)
             judged = True
@@ -250,18 +264,23 @@ class ScheduleShrinker:
                 number += 1
                 if self._take(rt):
                     break
-                fails = same_failure(rt, self.best)
-                judged = judged and not fails and not rt.fair and rt.cut is None
+                judged = judged and self._refutes(rt)
             else:
                 if not judged:
                     return
                 self.least += 1
 
+    def _refutes(self, rt: Runtime | None) -> bool:
+        """Say whether an execution went to its end, all choices its own, without the failure."""
+        return not (rt is None or same_failure(rt, self.best) or rt.fair or rt.cut is not None)
+
 
 def same_failure(rt: Runtime, failure: Failure) -> bool:
-    """Say whether an execution came to the same verdict and title."""
+    """Say whether an execution came to the same verdict and title, in the same phase."""
     found = rt.finding
-    return found is not None and (found.verdict, found.title) == (failure.verdict, failure.title)
+    if found is None or (found.verdict, found.title) != (failure.verdict, failure.title):
+        return False
+    return any(choice.label == SETTLE for _, choice in rt.choices) == failure.settles
 
 
 def _next_of(stretches: tuple[Stretch, ...], thread: str, after: int) -> int:

@@ -11,8 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from mshv_async.driver import DriverError
+from mshv_async.explore.drivers import is_shipped
 from mshv_async.explore.playing import Subject
-from mshv_async.explore.results import RuntimeDefect
+from mshv_async.explore.results import NotDeterministic, RuntimeDefect
 from mshv_async.explore.schedules import (
     LONGER,
     Budget,
@@ -70,7 +72,9 @@ async def shrink(
     steps: int = STEPS,
     enough: Callable[[], bool] = lambda: False,
 ) -> Shrunk:
-    """Shrink the failure that ``rt`` came to. Raises RuntimeDefect if the result does not replay.
+    """Shrink the failure that ``rt`` came to.
+
+    Raises RuntimeDefect if the result does not replay, NotDeterministic with a user's driver.
 
     ``executions`` and ``steps`` bound the work: no execution begins once one of them is spent, or
     somebody has ``enough``.
@@ -107,8 +111,11 @@ class _Work:
         self.shrinker = ScheduleShrinker(self._play, failure)
         self._tried: set[str] = set()  # texts; membership only
 
-    async def _play(self, strategy: Strategy) -> Runtime:
-        return await self.subject.play(self.stage, strategy, seed=self.seed)
+    async def _play(self, strategy: Strategy, subject: Subject | None = None) -> Runtime | None:
+        try:
+            return await (subject or self.subject).play(self.stage, strategy, seed=self.seed)
+        except DriverError:
+            return None  # a user's driver that fails here is another matter
 
     async def schedule(self, share: float) -> None:
         """Make the schedule simpler with that share of what is left."""
@@ -153,15 +160,17 @@ class _Work:
             if budget.over:
                 return False
             strategy.begin(max(number - 1, 0))
-            rt = await subject.play(self.stage, strategy, seed=self.seed)
-            budget.spent += 1
-            budget.stepped += rt.steps
-            longer = rt.steps > self.steps_max
-            if same_failure(rt, best) and not longer and _no_more_preempted(rt, best):
+            rt = await self._play(strategy, subject)
+            budget.spend(rt)
+            if rt is not None and same_failure(rt, best) and self._is_no_larger(rt):
                 self.subject = subject
                 self.shrinker = ScheduleShrinker(self._play, failure_of(rt))
                 return True
         return False
+
+    def _is_no_larger(self, rt: Runtime) -> bool:
+        preemptions = self.shrinker.best.size.preemptions
+        return len(rt.preempted_at) <= preemptions and rt.steps <= self.steps_max
 
     async def replayed(self) -> Runtime:
         """Replay what was found, kept, and make sure that it is that."""
@@ -170,15 +179,14 @@ class _Work:
         strategy.begin(0)
         rt = await self.subject.play(self.stage, strategy, seed=self.seed, keep=True)
         if not same_failure(rt, best) or digest(rt) != best.digest:
-            raise RuntimeDefect(
+            what = (
                 f"{best.title!r} was shrunk to a tape that replays to "
                 f"{rt.finding.title if rt.finding else 'clean'!r} (departure: {rt.departure})"
             )
+            if is_shipped(self.subject.driver):
+                raise RuntimeDefect(what)
+            raise NotDeterministic(what)
         return rt
-
-
-def _no_more_preempted(rt: Runtime, failure: Failure) -> bool:
-    return len(rt.preempted_at) <= failure.size.preemptions
 
 
 def _renamed(course: Course, new: Callable[[str], str]) -> Course:

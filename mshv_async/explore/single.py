@@ -12,6 +12,7 @@ from mshv_async.explore.interrupts import interrupts
 from mshv_async.explore.playing import Subject, run_result
 from mshv_async.explore.repro import Departed, Repro, check_trust
 from mshv_async.explore.results import CLEAN, ReplayResult, RunResult
+from mshv_async.explore.slicing import depends_on
 from mshv_async.scenario import Scenario
 from mshv_async.sim import Decision, run_on_stage
 from mshv_async.sim.digest import digest, step_lines
@@ -63,13 +64,14 @@ def replay_repro(repro: Repro, trust: bool, driver: Driver | None = None) -> Rep
     tape = [Decision(d.label, d.value, d.bound) for d in repro.decisions]
     strategy = Replay(tape)
 
-    async def act(stage: Stage) -> Runtime:
+    async def act(stage: Stage) -> tuple[Runtime, frozenset[int] | None]:
         strategy.begin(0)
-        return await subject.play(stage, strategy, seed=repro.seed, keep=True)
+        rt = await subject.play(stage, strategy, seed=repro.seed, keep=True)
+        return rt, await depends_on(subject, stage, rt, seed=repro.seed)
 
     with interrupts():
-        rt = run_on_stage(act)
-    result = run_result(subject, rt, repro.strategy, repro.seed, keep=True)
+        rt, depends = run_on_stage(act)
+    result = run_result(subject, rt, repro.strategy, repro.seed, keep=True, depends=depends)
     departure = _departure(repro, rt, strategy.left)
     matches = departure is None
     return ReplayResult(run=result, matches=matches, departure=departure)

@@ -38,12 +38,14 @@ CONFLICTS_STEPS_MAX = 5_000
 
 _ENDLESS = frozenset({"livelock", "starvation", "unkillable"})
 
-PLOT_STEPS = 7
+PLOT_STEPS = 5
 """So many steps are shown at least, if there are as many that change something."""
+
+_LOCKS = ("mutex.", "rwsem.", "spin.")
 
 _LANDMARK = re.compile(
     r"hypercall\.(?!set_vp|get_vp|dispatch).*\.rep|free|mutex\.(un)?lock|reclaim\.scan"
-    r"|notifier\.(insert|remove|start|set_seq|read_retry)|page\.fault"
+    r"|notifier\.(insert|remove|start|set_seq)"
     r"|region\.(link|unlink|set_partition)"
 )
 
@@ -96,32 +98,21 @@ class Slice:
         """Return what the failure depends on."""
         if self.finding.loop is not None:
             return self._of_a_loop(*self.finding.loop)
-        found = {self.end}
-        self._reaches(self.end)
-        for writer in self._written_before():
-            found.add(writer)
-            self._reaches(writer)
-        for thread in self.finding.threads:
-            last = self._last_of(column_of(thread))
-            found.add(last)
-            self._reaches(last)
-        found |= self._chosen() | self._preemptions() | self._on_objects()
-        found |= self._meetings()
+        found = {self.end} | set(self._written_before()) | self._freed()
+        if self.finding.waits:
+            found |= {self._last_of(column_of(thread)) for thread in self.finding.threads}
+        for step in found:
+            self._reaches(step)
+        found |= self._on_objects()
         found |= {k for j in found for k in self._makers(j)}
+        found |= self._chosen() | self._preemptions() | self._meetings()
         found |= {k for j in found for k in self._section(j)}
         found |= self._accesses()
         return found if len(self.until) > 1 else found | self._landmarks(found)
 
     def _of_a_loop(self, first: int, after: int) -> set[int]:
-        """Return what happens in one turn of a loop, and what was chosen on the way into it."""
-        end, self.end = self.end, after - 2
-        for index in range(first - 1, after - 1):
-            self._reaches(index)
-        found = self._meetings(first - 1) | self._accesses() | self._on_objects()
-        found |= {k for j in found for k in self._section(j)}
-        found = {index for index in found if index >= first - 1}
-        found |= self._landmarks(found, first - 1)
-        return {end} | found | self._chosen() | self._preemptions()
+        """Return one turn of a loop, and what was chosen on the way into it."""
+        return {self.end, *range(first - 1, after - 1)} | self._chosen() | self._preemptions()
 
     def _reaches(self, step: int) -> None:
         column = self.column[step]
@@ -153,7 +144,7 @@ class Slice:
         op = self.ops[writer]
         if _allocates(op) or (self.gfns and place[0].endswith(".slat")):
             return False
-        if op.object_name == place[0] and "lock" in op.label:
+        if op.object_name == place[0] and op.label.startswith(_LOCKS):
             return False  # that a lock was free tells nothing
         return lo < hi or self.column[writer] != self.column[self.end]
 
@@ -165,10 +156,10 @@ class Slice:
                 return index
         return -1
 
-    def _meetings(self, since: int = 0) -> set[int]:
+    def _meetings(self) -> set[int]:
         """Return the last conflicting steps of two columns, the failure being in their future."""
         found: set[int] = set()
-        for index in range(self.end, since - 1, -1):
+        for index in range(self.end, -1, -1):
             if index > self.until.get(self.column[index], -1) or self.ops[index].obj is None:
                 continue
             for other in self._last_conflicts(index):
@@ -184,7 +175,9 @@ class Slice:
             if self.ops[other].obj is not op.obj:
                 continue
             if self.column[other] == mine:
-                return  # it has met the object since
+                if self.ops[other].write or not op.write:
+                    return  # it has met the object since
+                continue
             if not conflict(op, self.ops[other]) or _allocates(op):
                 continue
             if self.column[other] not in met:
@@ -225,6 +218,18 @@ class Slice:
         at = [step - 1 for step in self.rt.preempted_at]
         return {i for step in at for i in (step - 1, step) if i >= 0}
 
+    def _freed(self) -> set[int]:
+        """Return where the objects were freed that the failing step, or the finding, is about."""
+        footprint = self.footprints[self.end]
+        names = {place[0] for place in footprint.accesses} if footprint is not None else set()
+        about = sorted(names.union(self.finding.objects))
+        return {
+            index
+            for index, op in enumerate(self.ops[: self.end])
+            if op.label == "free"
+            and any(f"{name}.".startswith(f"{op.object_name}.") for name in about)
+        }
+
     def _on_objects(self) -> set[int]:
         found = set()
         for index, op in enumerate(self.ops[: self.end]):
@@ -236,12 +241,12 @@ class Slice:
                 found.add(index)
         return found
 
-    def _landmarks(self, found: set[int], since: int = 0) -> set[int]:
+    def _landmarks(self, found: set[int]) -> set[int]:
         """Return what one thread alone did to the world, as far as that is needed for a plot."""
         told = [
             index
-            for index, op in enumerate(self.ops[: self.end + 1])
-            if index >= since and index not in found and _LANDMARK.fullmatch(op.label)
+            for index, op in enumerate(self.ops[: self.end])
+            if index not in found and _LANDMARK.fullmatch(op.label)
         ]
         missing = max(0, PLOT_STEPS - len(found))
         return set(told[len(told) - missing :]) if missing < len(told) else set(told)

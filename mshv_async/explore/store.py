@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from mshv_async.explore.batches import End
+from mshv_async.explore.coverage import Coverage
 from mshv_async.explore.numbers import Shard
 from mshv_async.explore.results import CampaignError
 from mshv_async.explore.tally import FailingRun, Tally
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from mshv_async.explore.batches import Batch
     from mshv_async.sim import Tape
+    from mshv_async.sim.orders import OrderedPair
 
 STORE_NAME = "campaign.sqlite"
 STORE_SCHEMA = "mshv-async.campaign/1"
@@ -46,6 +48,11 @@ CREATE TABLE lock_order (
     schedule INTEGER NOT NULL, PRIMARY KEY (outer, inner)
 ) WITHOUT ROWID;
 CREATE TABLE deadlocked (class TEXT PRIMARY KEY, batch INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE coverage (
+    object TEXT NOT NULL, thread TEXT NOT NULL, label TEXT NOT NULL, next_thread TEXT NOT NULL,
+    next_label TEXT NOT NULL, schedule INTEGER NOT NULL,
+    PRIMARY KEY (object, thread, label, next_thread, next_label)
+) WITHOUT ROWID;
 CREATE TABLE findings (
     verdict TEXT NOT NULL, title TEXT PRIMARY KEY, first_schedule INTEGER NOT NULL,
     count INTEGER NOT NULL, schedule INTEGER NOT NULL, steps INTEGER NOT NULL,
@@ -93,6 +100,7 @@ class Store:
     def __init__(self, path: Path, db: sqlite3.Connection) -> None:
         self.path = path
         self._db = db
+        self._pairs: set[OrderedPair] = set()  # those that are known to be in the file
 
     @classmethod
     def create(cls, folder: Path, identity: Identity, shard: Shard) -> Store:
@@ -119,6 +127,17 @@ class Store:
         if found != STORE_SCHEMA:
             raise StoreError(f"{path}: schema is {found!r}, this version reads {STORE_SCHEMA!r}")
         return store
+
+    @classmethod
+    def begun(cls, folder: Path) -> bool:
+        """Say whether a folder holds a campaign; not if it was killed before it had tables."""
+        path = folder / STORE_NAME
+        if not path.exists():
+            return False
+        store = cls(path, _connected(path))
+        tables = store._rows("SELECT name FROM sqlite_master")
+        store.close()
+        return bool(tables)
 
     def close(self) -> None:
         """Fold the log into the file and let go of it."""
@@ -152,8 +171,14 @@ class Store:
                 "INSERT OR IGNORE INTO deadlocked VALUES (?, ?)",
                 [(name, first) for name in sorted(tally.closed)],
             )
+            self._add_coverage(tally.coverage)
             for run in tally.findings.values():
                 self._add_finding(run)
+
+    def _add_coverage(self, coverage: Coverage) -> None:
+        new = [(*p, n) for p, n in coverage.first.items() if p not in self._pairs]
+        self._many("INSERT OR IGNORE INTO coverage VALUES (?, ?, ?, ?, ?, ?)", new)
+        self._pairs.update(coverage.first)
 
     def _add_finding(self, run: FailingRun) -> None:
         known = self._rows("SELECT * FROM findings WHERE title = ?", (run.title,))
@@ -167,11 +192,12 @@ class Store:
         limit = (below if below is not None else 1 << 62,)
         tally = Tally()
         (figures,) = self._rows(
-            "SELECT total(schedules), total(steps), total(cut), total(fair) FROM batches"
-            " WHERE first < ?",
+            "SELECT total(schedules), total(steps), total(cut), total(fair),"
+            " coalesce(max(after), 0) FROM batches WHERE first < ?",
             limit,
         )
-        tally.schedules, tally.steps, tally.cut, tally.fair = (int(n) for n in figures)
+        tally.schedules, tally.steps, tally.cut, tally.fair, latest = (int(n) for n in figures)
+        tally.coverage = self._coverage(limit, latest)
         tally.warnings = dict(
             self._rows("SELECT site, sum(times) FROM warnings WHERE batch < ? GROUP BY site", limit)
         )
@@ -185,6 +211,13 @@ class Store:
         runs = "SELECT * FROM findings WHERE first_schedule <= ?"
         tally.findings = {run.title: run for run in map(_run, self._rows(runs, limit))}
         return tally
+
+    def _coverage(self, limit: tuple[int], latest: int) -> Coverage:
+        coverage = Coverage(latest=latest)
+        pairs = "SELECT * FROM coverage WHERE schedule <= ? ORDER BY schedule"
+        for *pair, schedule in self._rows(pairs, limit):
+            coverage.add(tuple(pair), schedule)
+        return coverage
 
     @property
     def position(self) -> int:

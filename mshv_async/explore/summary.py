@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from mshv_async.log.tables import duration
 if TYPE_CHECKING:
     from mshv_async.explore.outcome import Outcome, ReplayOutcome, RunOutcome
     from mshv_async.explore.repro import Repro
-    from mshv_async.explore.results import FoundFinding, ReplayResult, RunResult
+    from mshv_async.explore.results import FoundFinding, Proof, ReplayResult, RunResult
 
 
 def campaign_text(outcome: Outcome) -> str:
@@ -44,10 +45,11 @@ def coverage_lines(outcome: Outcome) -> list[str]:
     if outcome.preemptions is not None:
         what += f"  at most {_count(outcome.preemptions, 'preemption')}"
     lines = [f"{what}  seed {outcome.seed}", amount]
-    if outcome.exhausted and outcome.strategy == "stateful":
-        lines.append("exhausted: every state of this scope was reached, by schedules that end")
+    if outcome.proof is not None:
+        lines += proof_lines(outcome.proof)
     elif outcome.exhausted:
-        lines.append("exhausted: every schedule of this scope was run")
+        lines.append("exhausted: nothing of this scope is left to run")
+    lines += _statistics(outcome)
     if campaign.cut:
         lines.append(f"cut at max_steps, not judged: {_count(campaign.cut, 'schedule')}")
     if campaign.complaints is not None:
@@ -60,16 +62,42 @@ def coverage_lines(outcome: Outcome) -> list[str]:
         lines.append("ended by an error: this is what was found so far")
     lines += [f"warning: {site} ({_times(times)})" for site, times in outcome.warnings.items()]
     lines += [f"predicted: {text}" for text in outcome.predicted]
+    lines += [f"refuted: {text}: the search was exhausted" for text in outcome.refuted]
     lines += _finding_lines(outcome)
     lines.append(f"outcome: {outcome.outcome}, {expectation(outcome)}")
     return lines
+
+
+def _statistics(outcome: Outcome) -> list[str]:
+    """Say what orders were seen, and what the numbers tell of what was not."""
+    campaign = outcome.campaign
+    lines = [campaign.coverage.line()]
+    if outcome.excluded_probability is not None:
+        excluded = share(outcome.excluded_probability)
+        lines.append(f"excluded at 95 %: that more than {excluded} of such schedules fail")
+    if campaign.estimate is not None:
+        lines.append(campaign.estimate.line())
+    return lines
+
+
+def proof_lines(proof: Proof) -> list[str]:
+    """Say what an exhausted search has shown, for which scope, and under which bounds."""
+    if not proof.proved:
+        lines = [f"exhausted, not proved: {proof.statement}, but the model has a defect"]
+        return [*lines, *(f"  model: {complaint}" for complaint in proof.complaints)]
+    lines = [f"proved: {proof.statement}"]
+    lines += [f"  scope: {line}" for line in proof.scope]
+    lines += [f"  bound: {line}" for line in proof.bounds]
+    looked = f" over {proof.checked} random schedules" if proof.checked else ""
+    return [*lines, f"  model: footprint, race and state-key checks are silent{looked}"]
 
 
 def _finding_lines(outcome: Outcome) -> list[str]:
     lines = []
     both = zip(outcome.campaign.findings, outcome.findings, strict=True)
     for number, (found, bug) in enumerate(both, 1):
-        seen = f"first in schedule {bug.first_schedule:,}, seen {_times(bug.count)}"
+        by = f" by {bug.found_by}" if not outcome.strategy.startswith(bug.found_by) else ""
+        seen = f"first in schedule {bug.first_schedule:,}{by}, seen {_times(bug.count)}"
         size = f"{_count(bug.steps, 'step')}, {_count(bug.preemptions, 'preemption')}"
         lines += [f"finding {number}: {bug.title}", f"  {seen}, {size}"]
         lines += [f"  {line}" for line in shrunk_lines(found)]
@@ -86,7 +114,7 @@ def shrunk_lines(found: FoundFinding) -> list[str]:
     is_ = f"{_count(found.steps, 'step')}, {_count(found.preemptions, 'preemption')}"
     was = f"{_count(how.original_steps, 'step')}, "
     was += _count(how.original_preemptions, "preemption")
-    what = "not made smaller" if was == is_ else f"shrunk from {was} to {is_}"
+    what = "no simpler schedule found" if was == is_ else f"shrunk from {was} to {is_}"
     known = ["its scenario was made smaller"] if how.reduced else []
     if how.fewest:
         known.append("no schedule has fewer preemptions")
@@ -166,6 +194,12 @@ def _run_lines(outcome: RunOutcome, run: RunResult) -> list[str]:
     if run.cut:
         lines.insert(2, "cut short: it did not end within the bound of steps")
     return [*lines, f"log: {outcome.log}"] if outcome.log else lines
+
+
+def share(probability: float) -> str:
+    """Return a probability above 0 as a percentage with two digits that count."""
+    percent = probability * 100
+    return f"{percent:.{max(0, 1 - math.floor(math.log10(percent)))}f} %"
 
 
 def _count(n: int, what: str) -> str:

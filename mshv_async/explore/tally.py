@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from mshv_async.explore.coverage import Coverage
 from mshv_async.sim.digest import digest
 from mshv_async.sim.lockorder import LockOrder
 from mshv_async.sim.runtime import SEEN
@@ -48,6 +49,7 @@ class Tally:
     """Sums, and the first or the shortest of what was seen; ``closed``: classes of deadlocks.
 
     ``edge_schedules``: the first execution, from 1, that took each pair of lock classes.
+    ``tried``: how many directed executions did not close an inversion.
     """
 
     schedules: int = 0
@@ -59,14 +61,18 @@ class Tally:
     lock_order: LockOrder = field(default_factory=LockOrder)
     edge_schedules: dict[tuple[str, str], int] = field(default_factory=dict)
     closed: set[str] = field(default_factory=set)  # membership only
+    coverage: Coverage = field(default_factory=Coverage)
+    tried: dict[tuple[str, ...], int] = field(default_factory=dict)
 
     def count(self, rt: Runtime, schedule: int) -> None:
         """Count one execution, its number from 1. Each is counted here, and only here."""
         self.schedules += 1
         self.steps += rt.steps
         self.cut += rt.cut not in (None, SEEN)
-        self.fair += rt.fair
+        # A second phase that was chosen has no choices of its own: it is fair by definition.
+        self.fair += rt.fair and (rt.settled_at is None or rt.suspected is not None)
         self._edges(rt.lock_order, dict.fromkeys(rt.lock_order.edges, schedule))
+        self.coverage.update(rt, schedule)
         for site, times in rt.warnings.items():
             self.warnings[site] = self.warnings.get(site, 0) + times
         if rt.finding is not None:
@@ -84,6 +90,7 @@ class Tally:
         for site, times in other.warnings.items():
             self.warnings[site] = self.warnings.get(site, 0) + times
         self.closed |= other.closed
+        self.coverage.merge(other.coverage)
         for run in other.findings.values():
             self._failure(run)
 
@@ -107,24 +114,30 @@ class Tally:
                 mine[pair] = schedule
                 self.lock_order.edges[pair] = edge
 
+    def open_inversions(self) -> list[tuple[str, ...]]:
+        """Return the circles of lock classes that no deadlock found has closed."""
+        return [c for c in self.lock_order.inversions() if not self.closed.issuperset(c)]
+
     def predicted(self) -> list[str]:
-        """Return the inversions of lock classes that no deadlock found has closed.
+        """Return a line for each open inversion.
 
         Each edge names the schedule that first took it; seed and number play it again.
         """
-        lines = []
-        for cycle in self.lock_order.inversions():
-            if self.closed.issuperset(cycle):
-                continue
-            pairs = list(zip(cycle, (*cycle[1:], cycle[0]), strict=True))
-            lines.append(
-                "; ".join(
-                    f"{self.lock_order.edges[pair].thread} takes {pair[1]} under {pair[0]} "
-                    f"(schedule {self.edge_schedules[pair]})"
-                    for pair in pairs
-                )
-            )
-        return lines
+        return [self._inversion(circle) for circle in self.open_inversions()]
+
+    def _inversion(self, circle: tuple[str, ...]) -> str:
+        edges = "; ".join(
+            f"{self.lock_order.edges[pair].thread} takes {pair[1]} under {pair[0]} "
+            f"(schedule {self.edge_schedules[pair]})"
+            for pair in pairs_of(circle)
+        )
+        tried = self.tried.get(circle)
+        return f"{edges}; {tried} directed executions did not close it" if tried else edges
+
+
+def pairs_of(circle: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Return the pairs of lock classes, outer and inner, that a circle consists of."""
+    return list(zip(circle, (*circle[1:], circle[0]), strict=True))
 
 
 def failing_run(rt: Runtime, schedule: int) -> FailingRun:

@@ -5,22 +5,33 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from mshv_async.explore.estimate import Estimate, Expect
     from mshv_async.explore.results import Progress
 
 
-@contextmanager
-def watched(schedules: int, *, enabled: bool) -> Iterator[Progress | None]:
-    """Yield what the campaign calls to tell how far it is; None, and nothing shown, if disabled.
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """What a campaign calls to tell how far it is, and how far it has to go; None: nobody looks."""
 
-    rich is imported only where there is a terminal, and obeys NO_COLOR itself.
+    progress: Progress | None = None
+    expect: Expect | None = None
+
+
+@contextmanager
+def watched(schedules: int, *, enabled: bool) -> Iterator[Watch]:
+    """Yield what to call; with nothing to call, and nothing shown, if disabled.
+
+    The bar is the budget of schedules, or what an exhaustive search is estimated to need if that
+    is less. rich is imported only where there is a terminal, and obeys NO_COLOR itself.
     """
     if not enabled:
-        yield None
+        yield Watch()
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
@@ -38,4 +49,7 @@ def watched(schedules: int, *, enabled: bool) -> Iterator[Progress | None]:
         def progress(done: int, steps: int, findings: int) -> None:
             bar.update(task, completed=done, steps=steps, findings=findings)
 
-        yield progress
+        def expect(estimate: Estimate) -> None:
+            bar.update(task, total=min(schedules, round(estimate.median)))
+
+        yield Watch(progress, expect)

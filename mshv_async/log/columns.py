@@ -29,11 +29,12 @@ GAP = 2
 WHOLE_UP_TO = 30
 # Fewer steps than this take as much room folded as shown.
 FOLD_FROM = 3
-FOLD_SLICED_FROM = 2
 # Beyond this the middle is left out: what went wrong stands at the end, how it began at the top.
 ROWS_HEAD = 60
 ROWS_TAIL = 140
 
+# Begins the last entry, which is no step: what the execution came to.
+OUTCOME = "!! "
 PREEMPTED = ">"
 LEGEND = f"{PREEMPTED} here the scheduler passed over a thread that could have gone on"
 
@@ -75,12 +76,14 @@ def columns(
     important: Predicate | None = None,
     involved: Collection[str] = (),
     objects: Collection[str] = (),
+    loop: tuple[int, int] | None = None,
 ) -> list[str]:
     """Render `steps` in at most four columns; no line is longer than `width` characters.
 
     Threads in `keep` come before others when there are more than four; of the rest those with the
     most steps that matter stay, and a last line names those left out. `important` says which
     steps matter (default: `matters(steps, involved, objects)`); long runs of others are folded.
+    `loop`: the steps from the first number to before the second repeat for ever, and all matter.
     That a thread starts and takes a message of its own column is not shown: step numbers have
     gaps there.
     """
@@ -88,15 +91,22 @@ def columns(
         return ["(no steps)"]
     if important is None:
         important = matters(steps, involved, objects)
+    if loop is not None:
+        important = _or_in(range(*loop), important)
     # What a failure does not depend on is folded however short.
     sliced = any(record.depends is not None for record in steps)
     shown = _columns_shown(steps, [column_of(actor) for actor in keep], important)
     told = _without_plumbing(steps)
-    rows = [_row(record, important) for record in told if column_of(record.actor) in shown]
+    told = [record for record in told if column_of(record.actor) in shown]
+    first = next((n for n, r in enumerate(told) if loop and r.step >= loop[0]), len(told))
+    rows = [_row(record, important) for record in told[:first]]
     if sliced:
-        rows = _folded(rows, FOLD_SLICED_FROM)
+        rows = _folded(rows, 1)
     rows = fold_repeats(rows, key=lambda row: (row.column, row.texts), fold=_repeated)
-    rows = _bounded(rows if sliced else _folded(rows, FOLD_FROM))
+    rows = rows if sliced else _folded(rows, FOLD_FROM)
+    if loop is not None:
+        rows += _turn([_row(record, important) for record in told[first:]], loop)
+    rows = _bounded(rows)
     lines = _render(rows, shown, width)
     if any(row.mark == PREEMPTED for row in rows):
         lines.append(clip(LEGEND, width))
@@ -105,6 +115,19 @@ def columns(
     if left_out:
         lines.append(clip("not shown: " + ", ".join(left_out), width))
     return lines
+
+
+def _or_in(numbers: range, important: Predicate) -> Predicate:
+    return lambda record: record.step in numbers or important(record)
+
+
+def _turn(rows: list[_Row], loop: tuple[int, int]) -> list[_Row]:
+    """Return one turn of what repeats for ever, a row that says so, and what it came to."""
+    turn = [row for row in rows if not row.texts[0].startswith(OUTCOME)]
+    told = fold_repeats(turn, key=lambda row: (row.column, row.texts), fold=_repeated)
+    n = loop[1] - loop[0]
+    what = "the step above repeats" if n == 1 else f"the {n} steps above repeat"
+    return [*told, _Row(None, (f"… {what} for ever …",)), *rows[len(turn) :]]
 
 
 def matters(
@@ -168,7 +191,10 @@ def _ends(steps: Sequence[StepRecord]) -> set[int]:
 
 
 def _without_plumbing(steps: Sequence[StepRecord]) -> list[StepRecord]:
-    """Leave out starts of threads, and mailboxes that only one column uses."""
+    """Leave out starts of threads, and mailboxes that only one column uses.
+
+    So are replies of hypercalls on which the finding is known not to depend.
+    """
     shared = _shared_objects([r for r in steps if r.label.startswith("mailbox.")])
     last = steps[-1]
     return [
@@ -179,8 +205,13 @@ def _without_plumbing(steps: Sequence[StepRecord]) -> list[StepRecord]:
         or not (
             record.label == "thread.start"
             or (record.label.startswith("mailbox.") and record.object not in shared)
+            or (record.depends is False and _is_reply(record.label))
         )
     ]
+
+
+def _is_reply(label: str) -> bool:
+    return label.startswith("hypercall.") and not label.endswith(".rep")
 
 
 def _shared_objects(steps: Sequence[StepRecord]) -> Collection[str]:

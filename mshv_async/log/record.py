@@ -95,6 +95,7 @@ class RunVerdict(msgspec.Struct, frozen=True):
     waits: tuple[str, ...] = ()
     stacks: dict[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
     threads: tuple[str, ...] = ()
+    loop: tuple[int, int] | None = None
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -105,7 +106,8 @@ class Finding(msgspec.Struct, frozen=True):
     used. `stacks`: for each thread that is inside the driver its modelled functions, innermost
     first. `threads`: those that took part; others in `stacks` are bystanders. `objects`: what it is
     about, by name; steps on them are always shown. `step`: where it was seen; the execution may
-    have gone on.
+    have gone on. `loop`: of a run without progress, the first step of those that repeat for ever,
+    and the first step after them, where a repeated state tells.
     """
 
     verdict: str
@@ -116,3 +118,4 @@ class Finding(msgspec.Struct, frozen=True):
     threads: tuple[str, ...] = ()
     objects: tuple[str, ...] = ()
     step: int = 0
+    loop: tuple[int, int] | None = None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from mshv_async.log.columns import Predicate, column_of, columns, terminal_width
+from mshv_async.log.columns import OUTCOME, Predicate, column_of, columns, terminal_width
 from mshv_async.log.record import Finding, StepRecord
 
 INDENT = "  "
@@ -33,12 +33,15 @@ def report(
     """
     if finding.step:
         steps = [record for record in steps if record.step <= finding.step]
+    if finding.loop:  # it is shown once
+        steps = [record for record in steps if record.step < finding.loop[1]]
     shown = columns(
         [*steps, *_outcome(finding, steps)],
         keep=threads_of(finding),
         important=important,
         involved=finding.threads,
         objects=finding.objects,
+        loop=finding.loop,
         width=width or terminal_width(),
     )
     blocks = [
@@ -62,7 +65,7 @@ def _outcome(finding: Finding, steps: Sequence[StepRecord]) -> list[StepRecord]:
             step=last.step,
             t_ns=last.t_ns,
             actor=finding.threads[0],
-            label=f"!! {finding.verdict}",
+            label=f"{OUTCOME}{finding.verdict}",
             depends=None if last.depends is None else True,
         )
     ]

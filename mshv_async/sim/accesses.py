@@ -52,13 +52,14 @@ class Footprint:
     """What one step of thread ``tid`` read and wrote, by place; ``op`` is what it began with.
 
     ``guards``: of the ordering objects that it met, by name, which of their guards held before.
-    ``ends``: it ended the execution, and what that came to depends on where all others stood.
+    ``fatal``: it ended the execution before its time. ``ends``: and what that came to depends on
+    where all others stood.
     ``stand``: where the thread stood before, if that is recorded. ``waited``: the accesses that
     its declaration and its guard make. ``bits``: all accesses as
     :class:`~mshv_async.sim.futures.Futures` numbers them, -1 until it does.
     """
 
-    __slots__ = ("accesses", "bits", "ends", "guards", "op", "stand", "tid", "waited")
+    __slots__ = ("accesses", "bits", "ends", "fatal", "guards", "op", "stand", "tid", "waited")
 
     def __init__(self, tid: int, op: Op, stand: Stand = ()) -> None:
         self.tid = tid
@@ -69,6 +70,7 @@ class Footprint:
         self.accesses: dict[Place, list[Access]] = {}
         self.guards: dict[str, dict[str, bool]] = {}
         self.ends = False
+        self.fatal = False
 
     def add(self, place: Place, lo: int, hi: int, mode: str) -> None:
         """Enter an access, once."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
 from mshv_async.sim.current import instrumented, report_access
@@ -9,6 +10,8 @@ from mshv_async.sim.shared import Shared
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+_key = itemgetter(0)
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -27,7 +30,7 @@ class _Container(Shared):
 
 
 class SharedDict(_Container, Generic[K, V]):
-    """A dictionary; iteration is in insertion order, over a copy.
+    """A dictionary; iteration is in the order of the keys, over a copy: who came first is no state.
 
     ``listed=False``: nobody may ask for its size or go through it, so that keys which come and
     go have nothing to do with each other.
@@ -96,17 +99,20 @@ class SharedDict(_Container, Generic[K, V]):
     def keys(self) -> list[K]:
         """Return the keys."""
         self._walked()
-        return list(self._items)
+        return sorted(self._items)  # type: ignore[type-var]
 
     def values(self) -> list[V]:
         """Return the values."""
         self._walked()
-        return list(self._items.values())
+        return [value for _, value in self._sorted()]
 
     def items(self) -> list[tuple[K, V]]:
         """Return the pairs."""
         self._walked()
-        return list(self._items.items())
+        return self._sorted()
+
+    def _sorted(self) -> list[tuple[K, V]]:
+        return sorted(self._items.items(), key=_key)
 
 
 class SharedList(_Container, Generic[V]):

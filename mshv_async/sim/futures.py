@@ -15,7 +15,7 @@ Accesses are numbered, and sets of them are bits of one integer.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mshv_async.sim.accesses import WRITE, clash
 
@@ -33,7 +33,7 @@ def stand_of(thread: Thread) -> Stand:
     """Return where a suspended thread stands: its name, its operation, its lines of code."""
     op = thread.op
     found: list[object] = [thread.name, op.label, op.object_name]
-    coro = thread.coro
+    coro: Any = thread.coro
     while coro is not None:
         frame = getattr(coro, "cr_frame", None)
         if frame is None:

@@ -49,7 +49,7 @@ class Injector:
                 continue
             caller.rt.told(("injected", caller.name), READ)
             key = (index, f"{caller.name}/{injection.within or at}")
-            if self.used.get(key, 0) >= injection.times:
+            if self.used.get(key, 0) >= injection.times or caller.rt.settled_at is not None:
                 continue
             if injection.force or caller.rt.choose(f"{at}.fails", 2):
                 caller.rt.told(("injected", caller.name))

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from mshv_async.sim import verdicts
 from mshv_async.sim.loops import LoopWatch
+from mshv_async.sim.tape import Decision
 from mshv_async.sim.thread import START
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from mshv_async.sim.runtime import Runtime
     from mshv_async.sim.thread import Ledger, Thread
 
+#: The label of the decision that a second phase begins.
+SETTLE = "liveness.settle"
 QUANTUM_STEPS = 64
 #: So many turns a thread has had before it is blamed.
 TURNS_MIN = 100
@@ -98,7 +101,7 @@ def own_bound(rt: Runtime, thread: Thread) -> None:
     if not ledger.owes or ledger.own_steps <= limit or rt.mode == "realtime":
         return
     if not rt.fair:  # a timed run is fair already, and gets the same second chance
-        turn_fair(rt)
+        _end_choices(rt)
         return
     if _alone(rt, thread):
         thread.turns += 1  # nobody else wants the processor: each step is as good as a turn
@@ -132,7 +135,7 @@ def others_bound(rt: Runtime) -> None:
         if rt.steps - ledger.mark <= bound:
             continue
         if not rt.fair:
-            turn_fair(rt)
+            _end_choices(rt)
             return
         had_turns = thread.turns >= TURNS_MIN or rt.timed or not ledger.own_steps
         if had_turns or rt.steps - ledger.mark > LONG_BOUND * bound:
@@ -251,6 +254,17 @@ def _blame(rt: Runtime, thread: Thread, finding: Finding, loop: tuple[int, int] 
     settle(rt)
 
 
+def settle_by_choice(rt: Runtime, step: int) -> None:
+    """Begin the second phase with a decision of the strategy, which the tape records.
+
+    ``step``: the number, from 1, of the step that it is taken in.
+    """
+    decision = Decision(SETTLE, 1, 2)
+    rt.tape.append(decision)
+    rt.choices.append((step, decision))
+    settle(rt)
+
+
 def settle(rt: Runtime) -> None:
     """Begin the second phase: nothing fails and nobody interferes any more, all run fairly.
 
@@ -274,11 +288,25 @@ def kill_sent(rt: Runtime) -> None:
     if adversary and rt.recorder is not None:
         rt.recorder.told(("runtime", "killed"))
     if adversary and rt.choose("liveness.fair", 2):
+        _end_choices(rt)
+
+
+def _end_choices(rt: Runtime) -> None:
+    """Take the choice of threads from the strategy; if it has a second phase, that begins now.
+
+    What only an endless adversary could keep waiting is none of that check's findings.
+    """
+    has_second_phase = getattr(rt.strategy, "second_phase", None)
+    if rt.mode == "explore" and has_second_phase is not None and has_second_phase():
+        settle_by_choice(rt, rt.steps)
+    else:
         turn_fair(rt)
 
 
 def turn_fair(rt: Runtime) -> None:
     """Take the choice of threads from the strategy and begin a new bound for everybody."""
+    if not rt.fair:
+        rt.chosen_until = rt.steps
     rt.fair = True
     rt.fair_since = rt.steps
     rt.look_steps = 0  # at each step from now on

@@ -164,9 +164,17 @@ class Precedence:
         if declared < i:
             able = self.able[i]
             return None if able is None else step.tid in able
-        if step.op.interruptible or any(k > i and opens(steps[k], step) for k in own):
+        if any(k > i and opens(steps[k], step) for k in own) or self._signalled(i, step):
             return None
         return self._guarded(i, step.op.guard)
+
+    def _signalled(self, i: int, step: Footprint) -> bool:
+        """Say whether a signal may have been pending before step ``i`` that ends the wait."""
+        if not step.op.interruptible:
+            return False
+        who = [place for place, _ in step.waited if place[0] == "thread"]
+        visits = (visit for place in who for visit in self._visits.get(place, ()))
+        return any(k < i and whole for k, _, whole in visits)
 
     def _guarded(self, i: int, guard: Any) -> bool | None:
         """Say what the guard was before step ``i``, if it is one that was looked at."""

@@ -92,7 +92,7 @@ class RwSem(Shared):
             guard=self._readable, holders=self._read_holders, wait=wait,
             commutes="read", arrives=True,
         )  # fmt: skip
-        if not self._readable(thread):
+        if thread.rt.notes is not None and not self._readable(thread):
             waits(thread, self)
         got = await do(op)
         self._leave_queue(thread)
@@ -134,7 +134,7 @@ class RwSem(Shared):
     async def _down_write(self, wait: str) -> int:
         thread = current()
         await do(Op("rwsem.write_arrive", self, kind=SLEEP, looks=True))
-        if not self._writable(thread):
+        if thread.rt.notes is not None and not self._writable(thread):
             waits(thread, self)
         self.queue = (*self.queue, (thread, self._queued_readers(thread)))
         op = Op(

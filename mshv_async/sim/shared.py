@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, TypeVar
 
-from mshv_async.sim.current import instrumented, report_access
+from mshv_async.sim.current import current_or_none, instrumented, report_access
 from mshv_async.sim.faults import ModelFault, Place
 
 T = TypeVar("T", bound="Shared")
@@ -104,6 +104,7 @@ def name_of(obj: object) -> str:
 def _use_after_free(self: Shared, *names: object) -> Any:
     if names == ("__class__",):  # isinstance() asks; the modelled code does not
         return type(self)
+    _touch_freed(self)
     grave = object.__getattribute__(self, "_grave")
     raise ModelFault("use-after-free", f"{name_of(self)} used after it was freed", (self,), grave)
 
@@ -133,6 +134,13 @@ def is_freed(obj: object) -> bool:
     return type(obj) in _freed_set
 
 
+def _touch_freed(victim: Shared) -> None:
+    """Report that a step met a freed object: who freed it came first."""
+    thread = current_or_none()
+    if thread is not None and thread.rt.recorder is not None:
+        thread.rt.recorder.touched(victim, "", False, 0, 0)
+
+
 def _touch_all(victim: Shared) -> None:
     """Report that the whole of an object goes: any use of it conflicts with that."""
     for slot in ("", *slots_of(model_class(victim))):
@@ -146,6 +154,7 @@ def poison(obj: Shared, place: Place) -> list[Shared]:
     while stack:
         victim = stack.pop()
         if is_freed(victim):
+            _touch_freed(victim)
             raise ModelFault(
                 "use-after-free",
                 f"{name_of(victim)} freed twice",

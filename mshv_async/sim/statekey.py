@@ -1,10 +1,11 @@
 """State keys: what a world and its threads can still do, as one value.
 
 The key walks everything that the roots and the threads' coroutines reach: slots of modelled
-objects, containers, and for each suspended coroutine its code, instruction and locals, with what
-lies on its evaluation stack. Objects are numbered by first visit, so aliasing counts and memory
-addresses do not. Sequence numbers, generations and page tags are renamed by first occurrence.
-What the walk does not know it refuses (:class:`HiddenState`): state must not hide.
+objects, containers, and for each suspended coroutine its code, instruction and the locals that
+can still be read, with what lies on its evaluation stack. Objects are numbered by first visit, so
+aliasing counts and memory addresses do not. Sequence numbers, generations and page tags are
+renamed by first occurrence. What the walk does not know it refuses (:class:`HiddenState`): state
+must not hide.
 
 A class may name, in ``_not_state``, attributes that only count or describe the past. How far an
 operation is from its progress bound is not in the key: two equal states may turn fair at different
@@ -21,7 +22,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from mshv_async.sim.containers import SharedDict
 from mshv_async.sim.faults import UNINIT
+from mshv_async.sim.livelocals import live_locals
 from mshv_async.sim.op import Op
 from mshv_async.sim.shared import Shared, is_freed, model_class, slots_of
 from mshv_async.sim.thread import Parker, Thread
@@ -157,6 +160,19 @@ def _dict(writer: KeyWriter, value: Any) -> None:
         out.append("}")
 
 
+_ITEMS: Getter = SharedDict.__dict__["_items"].__get__
+
+
+def _shared_dict(writer: KeyWriter, value: Any) -> None:
+    """Write a dictionary in the order of its keys: in which they came is no state."""
+    if writer.first_visit(value):
+        writer.out.append("{")
+        for key, item in sorted(_ITEMS(value).items()):
+            writer.write(key)
+            writer.write(item)
+        writer.out.append("}")
+
+
 def _method(writer: KeyWriter, value: Any) -> None:
     writer.out.append(f"method:{value.__func__.__qualname__}")
     writer.write(value.__self__)
@@ -181,9 +197,11 @@ def _coroutine(writer: KeyWriter, coro: Any) -> None:
         return
     writer.out.append(f"{frame.f_code.co_qualname}@{frame.f_lasti}<")
     local = frame.f_locals
-    for name in sorted(local):
-        writer.out.append(name)
-        writer.write(local[name])
+    live = live_locals(frame.f_code, frame.f_lasti)
+    for name in sorted(local) if live is None else live:
+        if name in local:
+            writer.out.append(name)
+            writer.write(local[name])
     # Iterators of running for-loops lie on the evaluation stack, not in a local.
     for thing in gc.get_referents(coro):
         cls = type(thing)
@@ -277,6 +295,8 @@ def _handler_of(value: Any, cls: type) -> Handler:  # noqa: PLR0911 - a table of
         return _plain
     if is_freed(value):
         return _freed
+    if isinstance(value, SharedDict):
+        return _shared_dict
     if _is_iterator(cls):
         return _iterator
     return _handler_of_object(value, cls)

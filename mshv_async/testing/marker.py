@@ -50,7 +50,7 @@ def plays(mark: pytest.Mark, folder: Path) -> list[Play]:
             raise MarkerError(f"found {name!r}; allowed: {', '.join(ALLOWED)}")
     if "scenario" not in given:
         raise MarkerError("found no scenario; allowed: a file, a shipped name or a Scenario")
-    strategy = given.get("strategy", "pct")
+    strategy = given.get("strategy", "portfolio")
     try:
         scenario = _scenario(given["scenario"], folder)
         driver = _driver(given.get("driver", "v6"), folder)

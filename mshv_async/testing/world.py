@@ -25,6 +25,7 @@ from mshv_async.sim.driven import DrivenRuntime, ExecutionEnded
 from mshv_async.sim.loop import SimLoop
 from mshv_async.sim.stage import Interrupted
 from mshv_async.sim.strategies import Pct
+from mshv_async.sim.strategies.portfolio import turn_of
 from mshv_async.testing.callers import Host, Khugepaged, OomReaper, Reclaimer, Vmm, Vp
 from mshv_async.testing.failure import WorldFailure
 from mshv_async.testing.guests import CallSource, DrivenGuest
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from mshv_async.sim import Stage, Thread
     from mshv_async.vmm.process import Process
 
-SAMPLING = ("pct", "random", "fifo", "pos", "urw", "starve")
+SAMPLING = ("portfolio", "pct", "random", "fair", "fifo", "pos", "urw", "starve")
 """Strategies that one execution makes sense with; the others need a campaign."""
 
 
@@ -62,14 +63,16 @@ class World:
         driver: DriverSpec,
         *,
         seed: int = 1,
-        strategy: str = "pct",
+        strategy: str = "portfolio",
         programs: bool | Collection[str] = False,
     ) -> None:
         self.scenario = scenario
         self.seed = seed
         check_strategy(strategy)
-        # One execution measures no length, and a storm of some calls has so many decisions.
-        chosen = Pct(seed, length=128) if strategy == "pct" else make_strategy(strategy, seed=seed)
+        # There is one execution: of a portfolio, one member plays it.
+        name = turn_of(seed)[0] if strategy == "portfolio" else strategy
+        # It measures no length, and a storm of some calls has so many decisions.
+        chosen = Pct(seed, length=128) if name == "pct" else make_strategy(name, seed=seed)
         chosen.begin(0)
         plan, sources = _driven(Subject(scenario, driver).plan, programs)
         gfns, vpns = GrowingGrain.of(plan.gfns), GrowingGrain.of(plan.vpns)

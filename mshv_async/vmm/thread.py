@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from mshv_async.vmm.process import Process
 
 
+#: What the VMM does for its guest; other threads disturb it, and stop in the second phase.
+OWN_KINDS = ("vmm", "vp")
+
+
 class ScenarioThread(Shared):
     """One thread: its program, where it stands, and the number of its last default tag.
 
@@ -42,6 +46,8 @@ class ScenarioThread(Shared):
             operation = operation_at(self.program, self.position)
             if operation is None or (self.program.forever and thread.rt.closing):
                 return
+            if thread.rt.settled_at is not None and thread.kind not in OWN_KINDS:
+                return  # the host begins nothing of itself any more
             if not self.program.forever:
                 thread.owes_progress(operation.pages)
             await self._perform(operation)

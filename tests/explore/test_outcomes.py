@@ -65,6 +65,7 @@ def test_explore_json_has_exactly_the_fixed_keys():
         "expected",
         "as_expected",
         "predicted",
+        "refuted",
         "warnings",
         "findings",
         "preemptions",
@@ -72,6 +73,9 @@ def test_explore_json_has_exactly_the_fixed_keys():
         "interrupted",
         "workers",
         "shard",
+        "proof",
+        "coverage",
+        "excluded_probability",
     ]
     assert list(data["findings"][0]) == [
         "verdict",
@@ -80,6 +84,7 @@ def test_explore_json_has_exactly_the_fixed_keys():
         "count",
         "steps",
         "preemptions",
+        "found_by",
         "repro",
         "original_steps",
         "original_preemptions",
@@ -164,7 +169,7 @@ def test_a_clean_report_says_what_was_covered():
     clean = judged(campaign(exhausted=True, states=999, predicted=["a under b"], warnings={"w": 2}))
     text = clean.report()
     assert "312 schedules, 24,511 steps, 0.8 s, 999 distinct states" in text
-    assert "exhausted: every schedule" in text
+    assert "exhausted: nothing" in text
     assert "predicted: a under b" in text
     assert "warning: w (2 times)" in text
     assert text.endswith("outcome: clean, as expected")

@@ -54,3 +54,23 @@ def test_threads_of_the_stacks_have_a_column_even_among_many():
 
 def test_a_thread_without_a_stack_has_no_empty_heading():
     assert "vmm:" not in report(Finding("oops", "oops: f", stacks={"vmm": ()}), RACE)
+
+
+def test_what_repeats_for_ever_is_shown_once_and_the_steps_after_it_are_not():
+    turn = [
+        step(1, "vp0", "guest.write", "slat1"),
+        step(2, "vp0", "hmm.walk", "mm0"),
+        step(3, "madvise", "notifier.start", "mm0"),
+        step(4, "vp0", "cond_resched"),
+        step(5, "vp0", "hmm.walk", "mm0"),
+        step(6, "madvise", "notifier.start", "mm0"),
+        step(7, "vp0", "cond_resched"),
+    ]
+    finding = Finding("livelock", "livelock: f", threads=("vp0",), step=7, loop=(2, 5))
+    lines = report(finding, turn, width=100).splitlines()
+    assert [n for n in range(1, 8) if any(line.lstrip().startswith(f"{n} ") for line in lines)] == [
+        *range(1, 5)
+    ]
+    ever = next(n for n, line in enumerate(lines) if "the 3 steps above repeat for ever" in line)
+    assert "cond_resched" in lines[ever - 1]
+    assert "!! livelock" in lines[ever + 1]

@@ -45,11 +45,24 @@ class Word(NamedTuple):
 
 Program = tuple[tuple[Word, ...], ...]
 
-#: Each as often as it stands here.
-PLAIN = ("add", "add", "add", "copy", "choose", "tell", "receive", "wait", "set")
-SECTIONS = ("lock", "lock", "trylock", "killable", "read", "write", "downgrade")
+SECTIONS = ("lock", "trylock", "killable", "read", "write", "downgrade")
 MEETINGS = ("sleep", "nap", "spawn", "daemon", "kill", "signal", "complete", "await", "ask", "say")
-
+#: Words that have to do with each other; a program takes its words from two of these.
+THEMES = (
+    ("add", "copy", "choose"),
+    ("lock", "lock", "add"),
+    ("lock", "trylock", "choose"),
+    ("lock", "killable", "kill"),
+    ("read", "write", "add"),
+    ("read", "downgrade", "kill"),
+    ("tell", "receive", "choose"),
+    ("wait", "set", "signal"),
+    ("complete", "await", "add"),
+    ("ask", "say", "choose"),
+    ("sleep", "nap", "signal"),
+    ("sleep", "add", "kill"),
+    ("spawn", "daemon", "add"),
+)
 
 #: Steps that a word takes, for a guess at how many schedules a program has.
 STEPS = {
@@ -64,10 +77,11 @@ def generate(seed: int) -> Program:
     """Return a program of 2 to 4 threads; of nearly all dfs can play each schedule."""
     rng = random.Random(seed)
     while True:
+        themes = rng.choice(THEMES) + rng.choice(THEMES)
         threads = rng.choice((2, 2, 2, 3, 3, 4))
         words = {2: 4, 3: 3, 4: 2}[threads]
         program = tuple(
-            tuple(_word(rng) for _ in range(rng.randint(1, words))) for _ in range(threads)
+            tuple(_word(rng, themes) for _ in range(rng.randint(1, words))) for _ in range(threads)
         )
         if _schedules(program) <= SCHEDULES_MAX:
             return program
@@ -89,12 +103,12 @@ def _steps(word: Word) -> int:
     return STEPS[word.what] + sum(_steps(inner) for inner in word.inside)
 
 
-def _word(rng: random.Random) -> Word:
-    what = rng.choice((*PLAIN, *SECTIONS, *MEETINGS))
+def _word(rng: random.Random, themes: tuple[str, ...]) -> Word:
+    what = rng.choice(themes)
+    which = rng.choice((0, 0, 1))
     if what not in SECTIONS:
-        return Word(what, rng.randrange(CELLS))
-    which = rng.randrange(MUTEXES)
-    inside = Word("add", rng.randrange(CELLS))
+        return Word(what, which)
+    inside = Word("add", rng.choice((0, 0, 1)))
     if what == "lock" and rng.random() < 0.3:
         inside = Word("lock", 1 - which, (inside,))
     return Word(what, which, (inside,))

@@ -12,6 +12,7 @@ from mshv_async.sim.strategies.pos import Pos
 from mshv_async.sim.strategies.random_walk import RandomWalk
 from mshv_async.sim.strategies.replay import Replay
 from mshv_async.sim.strategies.sampling import Sampling
+from mshv_async.sim.strategies.settling import SettlingDfs, SettlingStates, TwoPhase
 from mshv_async.sim.strategies.starve import Starve
 from mshv_async.sim.strategies.stateful import Stateful
 from mshv_async.sim.strategies.urw import Urw
@@ -28,8 +29,11 @@ __all__ = [
     "RandomWalk",
     "Replay",
     "Sampling",
+    "SettlingDfs",
+    "SettlingStates",
     "Starve",
     "Stateful",
     "Strategy",
+    "TwoPhase",
     "Urw",
 ]

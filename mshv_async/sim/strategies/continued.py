@@ -11,7 +11,6 @@ from mshv_async.sim.strategies.replay import Replay
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mshv_async.sim.tape import Tape
     from mshv_async.sim.thread import Thread
 
 
@@ -22,7 +21,7 @@ class Continued(RandomWalk):
     :class:`~mshv_async.sim.misfit.TapeMisfit`.
     """
 
-    def __init__(self, tape: Tape, seed: int) -> None:
+    def __init__(self, tape: Sequence[tuple[str, int, int]], seed: int) -> None:
         super().__init__(seed)
         self._whole = tuple(tape)
         self._replay = Replay(self._whole)

@@ -59,8 +59,10 @@ class _Turn:
         """Take in one way that the step taken went."""
         if self.footprint is None:
             self.footprint = Footprint(footprint.tid, footprint.op)
+            self.footprint.fatal = True
         self.footprint.join(footprint)
         self.footprint.ends |= footprint.ends
+        self.footprint.fatal &= footprint.fatal
 
     def advance(self) -> bool:
         """Put the thread to sleep whose turn it was, and take the next that is to go."""
@@ -74,11 +76,16 @@ class _Turn:
         return False
 
     def wants(self, threads: list[int]) -> None:
-        """See to it that one of the threads goes here, or has gone."""
-        if any(tid in self.todo or tid in self.asleep for tid in threads):
+        """See to it that one of the threads goes here, or has gone: the last, if it can."""
+        if not threads or any(tid in self.todo or tid in self.asleep for tid in threads):
             return
-        able = [tid for tid in self.able if tid in threads]
-        self.todo.update(able[:1] or self.able)
+        able = [tid for tid in threads if tid in self.able]
+        self.todo.update(able[-1:] or self.able)
+
+    def spare(self) -> None:
+        """See to it that somebody goes here, or has gone, who does not end the execution."""
+        fatal = {tid for tid, footprint in self.asleep.items() if footprint.fatal}
+        self.wants([tid for tid in self.able if tid != self.taken and tid not in fatal])
 
 
 class _Value:
@@ -204,10 +211,10 @@ class Dpor:
         recorder = rt.recorder
         assert recorder is not None
         last = len(recorder.steps) - 1
-        if rt.finding is not None and rt.finding.verdict == "deadlock":
-            end = recorder.steps[last]
-            if end is not None:
-                end.ends = not _ran_out(rt)
+        end = recorder.steps[last]
+        if rt.finding is not None and end is not None and not _ran_out(rt):
+            end.fatal = True
+            end.ends = rt.finding.verdict == "deadlock"
         turns = {t.step: t for t in self._path if isinstance(t, _Turn)}
         order = self._order
         for index in range(self._first, last + 1):
@@ -234,16 +241,14 @@ class Dpor:
         recorder, order = rt.recorder, self._order
         assert recorder is not None
         last = len(order) - 1
-        found = rt.finding is not None and not _ran_out(rt)
-        if found and last in turns:
-            turn = turns[last]
-            others = [tid for tid in turn.able if tid != turn.taken]
+        cut_short = order.steps[last].fatal
+        if cut_short and last in turns:
             if order.steps[last].ends:
-                turn.todo.update(others)
+                turns[last].todo.update(turns[last].able)
             else:
-                turn.wants(others)
+                turns[last].spare()
         for step, able in recorder.pending:
-            if able and found:
+            if able and cut_short:
                 continue
             parent = recorder.parents.get(step.tid)
             rivals, clock = order.placed(step, parent)

@@ -11,7 +11,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from mshv_async.sim.current import current_or_none
+from mshv_async.sim.liveness import SETTLE
 from mshv_async.sim.strategies.fifo import Fifo
+from mshv_async.sim.strategies.settling import settle
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -44,7 +46,7 @@ class Course(NamedTuple):
 
 def course_of(rt: Runtime) -> Course:
     """Return the course of an execution, up to where its strategy lost its say."""
-    steps = rt.trace[: rt.fair_since] if rt.fair else rt.trace
+    steps = rt.trace[: rt.chosen_until]
     taken: dict[int, int] = {}
     stretches: list[Stretch] = []
     last = -1
@@ -77,6 +79,7 @@ class Guided(Fifo):
     def __init__(self, course: Course, *, steps_max: int | None = None) -> None:
         self._course = course
         self._steps_max = steps_max
+        self._settles = any(key.label == SETTLE for key in course.values)
         self._rewind()
 
     def begin(self, execution: int) -> bool:
@@ -104,7 +107,13 @@ class Guided(Fifo):
                     if candidate.name == thread:
                         return index
             self._at += 1
+        if self._settles:
+            return settle(enabled, current)
         return super().pick(enabled, current)
+
+    def second_phase(self) -> bool:
+        """Say whether the course has a second phase."""
+        return self._settles
 
     def _count(self, rt: Runtime) -> None:
         for index in range(self._seen, len(rt.trace)):

@@ -19,7 +19,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mshv_async.sim.orders import ordered_pairs
-from mshv_async.sim.strategies.probing import Probing, chain_of
+from mshv_async.sim.strategies.probing import PROBES, Probing, chain_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,8 +35,10 @@ DEEPEST = 5
 class Pct(Probing):
     """Priorities by chain. ``length``: the decisions of an execution, before any was measured."""
 
-    def __init__(self, seed: int, length: int = 2) -> None:
-        super().__init__(seed)
+    def __init__(
+        self, seed: int, length: int = 2, *, probes: int = PROBES, taught: bool = False
+    ) -> None:
+        super().__init__(seed, probes=probes, taught=taught)
         self._least = length
         self._depths: dict[OrderedPair, int] = {}
         self._points = 0
@@ -49,8 +51,6 @@ class Pct(Probing):
     def begin(self, execution: int) -> bool:
         """Draw the change points."""
         super().begin(execution)
-        if execution == 0:
-            self._depths = {}
         rng = self._rng
         if self.probing:
             self._points = rng.randrange(DEEPEST + 1)
@@ -63,11 +63,17 @@ class Pct(Probing):
         self._seen = self._passed = 0
         return True
 
-    def learn(self, rt: Runtime) -> None:
+    def forget(self) -> None:
+        """Forget what was learnt."""
+        super().forget()
+        self._depths = {}
+
+    def learn(self, rt: Runtime, *, own: bool = True) -> None:
         """Remember with how few change points each order was seen."""
         super().learn(rt)
-        for pair in ordered_pairs(rt):
-            self._depths[pair] = min(self._depths.get(pair, DEEPEST), self._points)
+        if own:
+            for pair in ordered_pairs(rt):
+                self._depths[pair] = min(self._depths.get(pair, DEEPEST), self._points)
 
     @property
     def depth(self) -> int:

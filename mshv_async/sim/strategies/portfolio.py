@@ -22,43 +22,58 @@ from mshv_async.sim.strategies.urw import Urw
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from mshv_async.sim.runtime import Runtime
     from mshv_async.sim.strategies.base import Strategy
     from mshv_async.sim.thread import Thread
 
-CYCLE = ("urw", "pct", "pos", "urw", "pct", "pos", "urw", "random")
+CYCLE = ("urw", "pct", "urw", "pos", "urw", "pct", "urw", "pos", "random")
+PROBING_CYCLES = 3
+"""The members learn from everybody's executions in so many cycles."""
 
 
 class Portfolio:
-    """Plays each member's own executions 0, 1, 2, … in turn, with the member's probes first."""
+    """Plays the members' own executions 0, 1, 2, … in turn."""
 
     exhaustive = False
     prefix = 0
     suspended = False
     records = False
+    probes = PROBING_CYCLES * len(CYCLE)
 
     def __init__(self, seed: int) -> None:
-        self.members: dict[str, Strategy] = {
-            "urw": Urw(seed),
-            "pct": Pct(seed),
-            "pos": Pos(seed),
-            "random": RandomWalk(seed),
+        own = {name: PROBING_CYCLES * CYCLE.count(name) for name in CYCLE}
+        self._learning: dict[str, Urw | Pct | Pos] = {
+            "urw": Urw(seed, probes=own["urw"], taught=True),
+            "pct": Pct(seed, probes=own["pct"], taught=True),
+            "pos": Pos(seed, probes=own["pos"], taught=True),
         }
-        self._playing = self.members[CYCLE[0]]
-        self.probes = _probes(self.members)
+        self.members: dict[str, Strategy] = {**self._learning, "random": RandomWalk(seed)}
+        self._playing = CYCLE[0]
+        self._number = -1
+        self._rt: Runtime | None = None
 
     def begin(self, execution: int) -> bool:
-        """Let the member whose turn it is begin."""
-        name, number = turn_of(execution)
-        self._playing = self.members[name]
-        return self._playing.begin(number)
+        """Have all learn from the probing execution before; let the one whose turn it is begin."""
+        if execution == 0:
+            for member in self._learning.values():
+                member.forget()
+        elif self._rt is not None and execution > self._number:
+            for name, member in self._learning.items():
+                member.learn(self._rt, own=name == self._playing)
+        self._rt = None
+        self._number = execution
+        self._playing, number = turn_of(execution)
+        return self.members[self._playing].begin(number)
 
     def pick(self, enabled: Sequence[Thread], current: Thread | None) -> int:
         """Pick as the member does."""
-        return self._playing.pick(enabled, current)
+        if self._number < self.probes:
+            self._rt = enabled[0].rt
+        return self.members[self._playing].pick(enabled, current)
 
     def value(self, label: str, bound: int) -> int:
         """Pick as the member does."""
-        return self._playing.value(label, bound)
+        return self.members[self._playing].value(label, bound)
 
 
 def turn_of(execution: int) -> tuple[str, int]:
@@ -66,15 +81,3 @@ def turn_of(execution: int) -> tuple[str, int]:
     cycles, place = divmod(execution, len(CYCLE))
     name = CYCLE[place]
     return name, cycles * CYCLE.count(name) + CYCLE[:place].count(name)
-
-
-def _probes(members: dict[str, Strategy]) -> int:
-    """Return how many executions it takes until each member has played its probing ones."""
-    execution = 0
-    wanted = {name for name, member in members.items() if member.probes}
-    while wanted:
-        name, number = turn_of(execution)
-        if number + 1 >= members[name].probes:
-            wanted.discard(name)
-        execution += 1
-    return execution

@@ -17,7 +17,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mshv_async.sim.op import conflict
-from mshv_async.sim.strategies.probing import Probing, chain_of
+from mshv_async.sim.strategies.probing import PROBES, Probing, chain_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 class Pos(Probing):
     """Priorities by chain, of what it does next."""
 
-    def __init__(self, seed: int) -> None:
-        super().__init__(seed)
+    def __init__(self, seed: int, *, probes: int = PROBES, taught: bool = False) -> None:
+        super().__init__(seed, probes=probes, taught=taught)
         self._priorities: dict[str, float] = {}
         self._seen = 0
 

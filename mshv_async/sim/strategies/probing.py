@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from mshv_async.sim.runtime import Runtime
     from mshv_async.sim.thread import Thread
 
-PROBES = 24
+PROBES = 16
 """Executions that shared objects and lengths are measured on."""
 
 
@@ -92,16 +92,17 @@ def attends(objects: Collection[str], name: str) -> bool:
 class Probing(Sampling):
     """Base of a strategy that attends to some shared objects, those in ``focus``.
 
-    While it probes, and where no object is shared, it attends to every operation. Execution ``i``
-    depends on the seed, ``i`` and the probing executions, which are to be played in order.
+    As long as it knows of none it attends to every operation. Execution ``i`` depends on the seed,
+    ``i`` and the probing executions, which are to be played in order. ``taught``: somebody else
+    looks at those, also at what other strategies played, and calls :meth:`learn`.
     """
 
-    probes = PROBES
-
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, *, probes: int = PROBES, taught: bool = False) -> None:
         super().__init__(seed)
+        self.probes = probes
         self.contention = Contention()
         self.focus: frozenset[str] = frozenset()
+        self._taught = taught
         self._number = -1
         self._rt: Runtime | None = None
 
@@ -112,28 +113,34 @@ class Probing(Sampling):
 
     def begin(self, execution: int) -> bool:
         """Learn from the probing execution before, seed this one and draw what to attend to."""
-        if execution == 0:
-            self.contention = Contention()
-        elif self._rt is not None and execution > self._number:
-            self.learn(self._rt)
+        if not self._taught:
+            if execution == 0:
+                self.forget()
+            elif self._rt is not None and execution > self._number:
+                self.learn(self._rt)
         self._rt = None
         self._number = execution
         super().begin(execution)
         shared = self.contention.shared
-        self.focus = frozenset() if self.probing or not shared else self.choose_focus(shared)
+        self.focus = self.choose_focus(shared) if shared else frozenset()
         return True
 
     def choose_focus(self, shared: list[str]) -> frozenset[str]:
         """Draw the objects to attend to: one."""
         return frozenset([self._rng.choice(shared)])
 
-    def learn(self, rt: Runtime) -> None:
-        """Take in a probing execution."""
+    def forget(self) -> None:
+        """Forget what was learnt: a campaign begins."""
+        self.contention = Contention()
+
+    def learn(self, rt: Runtime, *, own: bool = True) -> None:
+        """Take in a probing execution; ``own``: it was this strategy that decided it."""
+        del own
         self.contention.learn(rt)
 
     def see(self, rt: Runtime) -> None:
         """Remember the execution, to learn from it when it has ended."""
-        if self.probing:
+        if self.probing and not self._taught:
             self._rt = rt
 
     def attends(self, op: Op) -> bool:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mshv_async.sim.liveness import SETTLE
 from mshv_async.sim.misfit import TapeMisfit
 from mshv_async.sim.strategies.fifo import Fifo
+from mshv_async.sim.strategies.settling import settle
 from mshv_async.sim.tape import THREAD
 
 if TYPE_CHECKING:
@@ -45,9 +47,20 @@ class Replay(Fifo):
         return value
 
     def pick(self, enabled: Sequence[Thread], current: Thread | None) -> int:
-        """Take the next decision of the tape."""
+        """Take the next decision of the tape; it may be that the second phase begins before."""
+        if self.second_phase():
+            index = settle(enabled, current)
+            if self._at < len(self._tape):
+                self._take(THREAD, len(enabled))
+            return index
         value = self._take(THREAD, len(enabled))
         return super().pick(enabled, current) if value is None else value
+
+    def second_phase(self) -> bool:
+        """Say whether the second phase began where the strategy lost its say."""
+        begins = self._at < len(self._tape) and self._tape[self._at][:2] == (SETTLE, 1)
+        self._at += begins
+        return begins
 
     def value(self, label: str, bound: int) -> int:
         """Take the next decision of the tape."""

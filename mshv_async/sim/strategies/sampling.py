@@ -28,17 +28,19 @@ class Sampling:
     def __init__(self, seed: int) -> None:
         self._seed = seed
         self._rng = random.Random(seed)
-        self._failing = FAILURE_RATES[0]
+        self._failing: float | None = None
 
     def begin(self, execution: int) -> bool:
         """Seed the execution."""
         self._rng = random.Random((self._seed << 40) ^ execution)
-        self._failing = self._rng.choice(FAILURE_RATES)
+        self._failing = None
         return True
 
     def value(self, label: str, bound: int) -> int:
         """Fail at the rate of this execution, each way to fail being equally likely."""
         del label
+        if self._failing is None:
+            self._failing = self._rng.choice(FAILURE_RATES)
         if self._rng.random() >= self._failing:
             return 0
         return 1 + int(self._rng.random() * (bound - 1))

@@ -50,10 +50,10 @@ class _Branch:
 
     Of threads the options are tids, ``tids`` all that were enabled, ``sleep`` those asleep here,
     ``done`` the steps of options explored before, ``taken`` that of the present one, over all
-    its data choices so far; ``step``: how many steps were behind.
+    its data choices so far; ``step``: how many steps were behind; ``key``: the state's, if taken.
     """
 
-    __slots__ = ("done", "options", "position", "sleep", "step", "taken", "tids")
+    __slots__ = ("done", "key", "options", "position", "sleep", "step", "taken", "tids")
 
     def __init__(self, options: list[int], tids: tuple[int, ...], sleep: Sleep) -> None:
         self.options = options
@@ -63,13 +63,15 @@ class _Branch:
         self.done: Sleep = {}
         self.taken: Footprint | None = None
         self.step = 0
+        self.key: bytes | None = None
 
 
 class Stateful:
     """Enumerates states. ``states`` counts those at which there was a choice.
 
     ``restarts``: how often the search began again because a thread touched something new;
-    ``searched``: the executions of the last pass.
+    ``searched``: the executions of the last pass; ``cycles``: how often a state came again on the
+    path that had led through it, so that there are schedules without end.
     """
 
     exhaustive = True
@@ -88,10 +90,12 @@ class Stateful:
         self._steps: list[Footprint] = []
         self._parents: dict[int, int] = {}
         self._rt: Runtime | None = None
+        self._key: bytes | None = None  # of the state that was decided in last
         self._rng: random.Random | None = None
         self.prefix = 0
         self.restarts = 0
         self.searched = 0
+        self.cycles = 0
         self.exhausted = False
 
     @property
@@ -115,7 +119,7 @@ class Stateful:
             self._rng = None
             self.restarts += broken
             self._futures.forget_answers()
-            self.searched = 0
+            self.searched = self.cycles = 0
             self._path = []
             self._seen = {}
         elif execution > 0 and not self._next_option():
@@ -196,6 +200,7 @@ class Stateful:
 
     def _go_on(self, rt: Runtime, enabled: Sequence[Thread], current: Thread | None) -> int:
         tids = tuple(t.tid for t in enabled)
+        self._key = None
         if self._limit is not None:
             options, sleep = self._bounded(rt, enabled, current, self._limit), {}
         else:
@@ -208,6 +213,7 @@ class Stateful:
             return SEEN
         branch = _Branch(options, tids, sleep)
         branch.step = rt.steps
+        branch.key = self._key
         self._path.append(branch)
         self._depth += 1
         index = tids.index(options[0])
@@ -226,13 +232,14 @@ class Stateful:
         if index >= 0:
             tid = enabled[index].tid
             return [] if tid in sleep else [tid]
-        key = state_key(rt, rt.roots(), rt.opaque, current=False)
+        self._key = key = state_key(rt, rt.roots(), rt.opaque, current=False)
         slept = self._seen.get(key)
         now = frozenset(sleep)
         if slept is None:
             self._seen[key] = now
             return [t.tid for t in enabled if t.tid not in sleep]
         assert isinstance(slept, frozenset)
+        self.cycles += any(branch.key == key for branch in self._path)
         self._seen[key] = slept & now
         # Awake now, but left out the time before.
         return [t.tid for t in enabled if t.tid in slept and t.tid not in now]
@@ -256,11 +263,12 @@ class Stateful:
     def _bounded(
         self, rt: Runtime, enabled: Sequence[Thread], current: Thread | None, limit: int
     ) -> list[int]:
-        key = state_key(rt, rt.roots(), rt.opaque, current=True)
+        self._key = key = state_key(rt, rt.roots(), rt.opaque, current=True)
         left = limit - self._spent
         known = self._seen.get(key, -1)
         assert isinstance(known, int)
         if known >= left:
+            self.cycles += any(branch.key == key for branch in self._path)
             return []
         self._seen[key] = left
         options = [t.tid for t in enabled]

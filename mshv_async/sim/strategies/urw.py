@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mshv_async.sim.strategies.probing import Probing, chain_of
+from mshv_async.sim.strategies.probing import PROBES, Probing, chain_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,8 +33,8 @@ LEAST_WEIGHT = 0.3
 class Urw(Probing):
     """Weights and priorities by chain."""
 
-    def __init__(self, seed: int) -> None:
-        super().__init__(seed)
+    def __init__(self, seed: int, *, probes: int = PROBES, taught: bool = False) -> None:
+        super().__init__(seed, probes=probes, taught=taught)
         self._left: dict[str, float] = {}
         self._priorities: dict[str, float] = {}
         self._floor = 0.0

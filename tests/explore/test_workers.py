@@ -1,0 +1,269 @@
+"""Several processes find what one finds, to the last count; whatever befalls them, it ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+
+import mshv_async
+from mshv_async.cli import main
+from mshv_async.driver import V6, DriverError, Fix1
+from mshv_async.explore.campaign import Stop, explore_sync
+from mshv_async.explore.catalogue import StrategyError
+from mshv_async.explore.results import CampaignError
+from mshv_async.explore.workers import ATTEMPTS
+from mshv_async.scenario import Scenario
+
+if TYPE_CHECKING:
+    from mshv_async.explore.results import CampaignResult
+
+PAGE = Scenario.load("litmus/one-page")
+UNMAP = Scenario.load("bugs/unmap-during-fault")
+PACKAGE = str(Path(mshv_async.__file__).parents[1])
+
+
+def told(campaign: CampaignResult) -> dict[str, Any]:
+    """Return all that a campaign says, but for the time that it took."""
+    return {
+        "schedules": campaign.schedules,
+        "steps": campaign.steps,
+        "predicted": campaign.predicted,
+        "warnings": campaign.warnings,
+        "cut": campaign.cut,
+        "coverage": campaign.coverage,
+        "findings": [
+            (f.finding, f.repro, f.first_schedule, f.count, f.steps, f.preemptions)
+            for f in campaign.findings
+        ],
+    }
+
+
+@pytest.fixture(scope="module")
+def all_of_them() -> CampaignResult:
+    return explore_sync(UNMAP, "v6", strategy="random", schedules=400, keep_going=True)
+
+
+def test_two_workers_find_and_count_the_same(all_of_them: CampaignResult) -> None:
+    two = explore_sync(UNMAP, "v6", strategy="random", schedules=400, keep_going=True, workers=2)
+    assert sum(found.count for found in two.findings) > len(two.findings) > 1
+    assert told(two) == told(all_of_them)
+
+
+@pytest.mark.parametrize("strategy", ["pct", "urw", "random"])
+def test_three_workers_stop_at_the_same_first_failure(strategy: str) -> None:
+    one, three = (
+        explore_sync(UNMAP, "v6", strategy=strategy, seed=5, schedules=400, workers=n)
+        for n in (1, 3)
+    )
+    assert one.findings[0].first_schedule == one.schedules
+    assert told(three) == told(one)
+
+
+@pytest.mark.parametrize("strategy", ["dfs", "stateful"])
+def test_an_exhaustive_strategy_is_not_divided(strategy: str) -> None:
+    with pytest.raises(StrategyError, match=f"^--workers 2: strategy {strategy} needs"):
+        explore_sync(UNMAP, "v6", strategy=strategy, workers=2)
+
+
+def test_a_class_of_this_module_is_imported_by_the_workers() -> None:
+    one, two = (
+        explore_sync(UNMAP, Unchanged, schedules=200, strategy="random", workers=n) for n in (1, 2)
+    )
+    assert told(two) == told(one)
+
+
+class Unchanged(V6):
+    """As v6, from a module."""
+
+
+def test_a_class_that_workers_cannot_import_is_refused_in_a_line() -> None:
+    class Local(V6):
+        pass
+
+    with pytest.raises(DriverError) as refused:
+        explore_sync(UNMAP, Local, workers=2)
+    assert "a worker process cannot import it" in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_users_file_is_loaded_from_its_text(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text("from mshv_async.driver import V6\nclass Mine(V6):\n    '''As v6.'''\n")
+    spec = f"{file}:Mine"
+    one, two = (explore_sync(UNMAP, spec, schedules=200, workers=n) for n in (1, 2))
+    assert told(two) == told(one)
+
+
+def test_an_error_in_a_worker_ends_the_campaign_where_one_process_would() -> None:
+    one, two = (
+        explore_sync(PAGE, RaisesSometimes, schedules=300, strategy="random", seed=2, workers=n)
+        for n in (1, 2)
+    )
+    assert isinstance(one.error, DriverError)
+    assert "ZeroDivisionError" in str(one.error)
+    assert str(two.error) == str(one.error)
+    assert 64 < one.schedules < 300, "an error of the second batch"
+    assert told(two) == told(one)
+
+
+class RaisesSometimes(Fix1):
+    """A driver with an error of its own, where a fault has to be tried again."""
+
+    async def region_hmm_fault_and_lock(self, region: Any, range: Any) -> int:
+        result = await super().region_hmm_fault_and_lock(region, range)
+        if result and region.mutex.owner is not None:
+            raise ZeroDivisionError
+        return result
+
+
+def started_by(pid: int) -> list[int]:
+    """Return the processes below one, by what the kernel says."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text(errors="replace").rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[1]) == pid and fields[0] != "Z":
+            found += [int(stat.parent.name), *started_by(int(stat.parent.name))]
+    return found
+
+
+def workers_of(pid: int) -> list[int]:
+    """Return the processes that a fork server started for a process."""
+    return [p for server in started_by(pid) for p in started_by(server)]
+
+
+LONG = ["explore", "litmus/one-page", "--driver", "fix1", "--schedules", "10000000"]
+
+
+def start(folder: Path, *more: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "mshv_async.cli", *LONG, "--workers", "2", "--out", "out"]
+    return subprocess.Popen(
+        [*command, *more],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": PACKAGE},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def wait_for_workers(process: subprocess.Popen[str], count: int = 2) -> list[int]:
+    for _ in range(600):
+        found = workers_of(process.pid)
+        if len(found) >= count:
+            time.sleep(0.5)
+            return found
+        time.sleep(0.05)
+    raise AssertionError("no workers came")
+
+
+def gone(pids: list[int]) -> bool:
+    for _ in range(100):
+        if not any(Path(f"/proc/{pid}").exists() for pid in pids):
+            return True
+        time.sleep(0.05)
+    return False
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_of_the_whole_group_keeps_what_was_played(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    process = start(tmp_path, "--json")
+    children = [*wait_for_workers(process), *started_by(process.pid)]
+    os.killpg(process.pid, number)  # as a terminal and `timeout` do
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130, "mshv-async: interrupted\n")
+    outcome = msgspec.json.decode(out)
+    assert outcome["interrupted"]
+    assert outcome["schedules"] > 0
+    assert gone(children)
+
+
+def test_workers_do_not_outlive_a_campaign_that_is_killed(tmp_path: Path) -> None:
+    process = start(tmp_path)
+    children = [*wait_for_workers(process), *started_by(process.pid)]
+    process.kill()
+    process.communicate(timeout=60)
+    assert gone(children)
+
+
+def test_the_batch_of_a_worker_that_is_killed_is_played_again(all_of_them: CampaignResult) -> None:
+    done = threading.Event()
+
+    def kill_one() -> None:
+        while not done.is_set():
+            for pid in workers_of(os.getpid())[:1]:
+                time.sleep(0.2)
+                os.kill(pid, signal.SIGKILL)
+                return
+            time.sleep(0.01)
+
+    killer = threading.Thread(target=kill_one)
+    killer.start()
+    two = explore_sync(UNMAP, "v6", strategy="random", schedules=400, keep_going=True, workers=2)
+    done.set()
+    killer.join()
+    assert told(two) == told(all_of_them)
+
+
+class Dies(V6):
+    """Ends its process."""
+
+    async def region_range_fault(self, region: Any, page_offset: int, page_count: int) -> int:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return 0
+
+
+def test_workers_that_die_again_and_again_are_an_error_in_a_line() -> None:
+    with pytest.raises(CampaignError) as failed:
+        explore_sync(UNMAP, Dies, workers=2)
+    assert f"a worker process died {ATTEMPTS} times" in str(failed.value)
+    assert "executions 1 to " in str(failed.value)
+
+
+def test_stop_and_time_end_all_workers() -> None:
+    stop = Stop()
+    progress: list[tuple[int, int, int]] = []
+
+    def watch(*figures: int) -> None:
+        progress.append(figures)  # type: ignore[arg-type]
+        if figures[0] > 20:
+            stop()
+
+    campaign = explore_sync(
+        UNMAP, "fix1", schedules=10_000_000, workers=2, stop=stop, progress=watch
+    )
+    assert campaign.interrupted
+    assert campaign.schedules >= 20
+    assert [p[0] for p in progress] == sorted(p[0] for p in progress)
+    timed = explore_sync(UNMAP, "fix1", schedules=10_000_000, workers=2, seconds=0.5)
+    assert (timed.interrupted, timed.schedules > 0) == (False, True)
+
+
+def test_a_worker_imports_nothing_of_the_command_line(tmp_path: Path, capfd: Any) -> None:
+    file = tmp_path / "tells.py"
+    file.write_text(
+        "import sys\n"
+        "from mshv_async.driver import V6\n"
+        "class Tells(V6):\n"
+        "    async def region_range_fault(self, region, page_offset, page_count):\n"
+        "        loaded = [m for m in ('typer', 'rich', 'click') if m in sys.modules]\n"
+        "        main = vars(sys.modules['__main__']).get('__file__')\n"
+        "        raise RuntimeError(f'main {main} {loaded}')\n"
+    )
+    command = ["explore", "litmus/one-page", "--driver", f"{file}:Tells", "--workers", "2"]
+    assert main([*command, "--out", str(tmp_path / "out")]) == 2
+    assert "RuntimeError: main None []" in capfd.readouterr().err
