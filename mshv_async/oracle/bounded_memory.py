@@ -9,8 +9,6 @@ from mshv_async.oracle.invariant import Invariant
 from mshv_async.oracle.observed import Observed
 from mshv_async.sim import SharedDict, Thread, name_of
 
-Sites = tuple[tuple[str, int], ...]
-
 PER_PAGE_BYTES: Final = 8
 """A region's array has a pointer for each page."""
 
@@ -31,15 +29,19 @@ class BoundedMemory(Invariant):
     much for a deposit, and nothing when it is over. With the partition go its processors.
     """
 
-    __slots__ = ("regions", "threads")
+    __slots__ = ("regions", "sites", "threads")
+    _not_state = ("sites",)
     invariant = "bounded-memory"
     summary = "8 bytes for each page of a region, 4 KiB for each fault under way, nothing left over"
 
     def __init__(self, world: Observed) -> None:
         super().__init__(world)
         self.regions: tuple[tuple[MshvMemRegion, int], ...] = ()  # bytes that each was given
-        # By thread: what it has, as (site, bytes), sorted.
-        self.threads: SharedDict[str, Sites] = SharedDict("oracle.allocated", listed=False)
+        # By thread and site: bytes; none are not kept.
+        self.threads: SharedDict[tuple[str, str], int] = SharedDict(
+            "oracle.allocated", listed=False
+        )
+        self.sites: dict[str, None] = {}  # those that were ever told
         rt = world.rt
         rt.watch("driver.alloc", self.on_alloc)
         rt.watch("driver.free", self.on_free)
@@ -55,20 +57,10 @@ class BoundedMemory(Invariant):
             bound = PER_PAGE_BYTES * owner.nr_pages + DESCRIPTOR_BYTES
             self._compare(name_of(owner), site, had + nbytes, bound)
         elif isinstance(owner, Thread):
-            had = self._add(owner.name, site, nbytes)
-            self._compare(owner.name, site, had, LISTS * LIST_BYTES)
-
-    def _add(self, thread: str, site: str, nbytes: int) -> int:
-        """Return how many bytes a thread then has for a site; none are not kept."""
-        sites = dict(self.threads.get(thread) or ())
-        now = sites.pop(site, 0) + nbytes
-        if now > 0:
-            sites[site] = now
-        if sites:
-            self.threads[thread] = tuple(sorted(sites.items()))
-        else:
-            self.threads.pop(thread)
-        return now
+            self.sites[site] = None
+            key = (owner.name, site)
+            now = self.threads[key] = (self.threads.get(key) or 0) + nbytes
+            self._compare(owner.name, site, now, LISTS * LIST_BYTES)
 
     def _compare(self, name: str, site: str, nbytes: int, bound: int) -> None:
         if nbytes > bound:
@@ -82,7 +74,10 @@ class BoundedMemory(Invariant):
         """Take an allocation off; a region's goes with its object."""
         if not isinstance(owner, Thread):
             return
-        left = self._add(owner.name, site, -nbytes)
+        key = (owner.name, site)
+        left = (self.threads.pop(key) or 0) - nbytes
+        if left > 0:
+            self.threads[key] = left
         if left < 0:
             self._violated(
                 site, f"{owner.name} frees {-left} bytes for {site} that it did not allocate"
@@ -103,11 +98,13 @@ class BoundedMemory(Invariant):
 
     def on_end(self) -> None:
         """Look for what threads left."""
-        for thread in self.world.rt.all_threads:
-            for site, nbytes in self.threads.get(thread.name) or ():
+        known = [(t.name, site) for t in self.world.rt.all_threads for site in self.sites]
+        for name, site in known:
+            nbytes = self.threads.get((name, site))
+            if nbytes:
                 self._violated(
                     site,
-                    f"{thread.name} leaves {nbytes} bytes for {site} behind",
+                    f"{name} leaves {nbytes} bytes for {site} behind",
                     "it is gone, and nobody knows of them any more",
                 )
 

@@ -9,8 +9,6 @@ from mshv_async.oracle.observed import ALL_GFNS, PAGE_SHIFT, Observed, gfn_of, g
 from mshv_async.sim import RangeMap, name_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from mshv_async.driver import MshvMemRegion
     from mshv_async.host import Mm, MmuNotifierRange
     from mshv_async.hyperv import HvPartition
@@ -83,10 +81,12 @@ class Coherence(Invariant):
             for in_vmm, lo, hi in fresh:
                 (self.vpns if in_vmm else self.gfns).set(lo, hi, True)
             return
-        gfns, vpns = (_union(r[1:] for r in fresh if r[0] is side) for side in (False, True))
+        gfns = [(lo, hi) for in_vmm, lo, hi in fresh if not in_vmm]
+        vpns = [(lo, hi) for in_vmm, lo, hi in fresh if in_vmm]
         if again:
-            gfns = _union((*gfns, *self._taken(self.gfns)))
-            vpns = _union((*vpns, *self._taken(self.vpns)))
+            gfns += self._taken(self.gfns)
+            vpns += self._taken(self.vpns)
+        gfns, vpns = _union(gfns), _union(vpns)
         for region in self.world.movable():
             ranges = [gfns_behind(region, lo, hi) for lo, hi in vpns]
             end = region.start_gfn + region.nr_pages
@@ -132,8 +132,10 @@ class Coherence(Invariant):
         )
 
 
-def _union(ranges: Iterable[tuple[int, ...]]) -> list[tuple[int, int]]:
+def _union(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
     """Return ranges sorted and merged, so that each page is compared once."""
+    if len(ranges) < 2:
+        return ranges
     merged: list[tuple[int, int]] = []
     for a, b in sorted(ranges):
         if merged and a <= merged[-1][1]:

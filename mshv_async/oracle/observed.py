@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from mshv_async.driver import MshvMemRegion, MshvVp, RegionType
 from mshv_async.hyperv import PartitionState
-from mshv_async.sim import Shared, SharedDict, current_or_none
+from mshv_async.sim import Shared, current_or_none
 from mshv_async.sim.accesses import READ
 from mshv_async.sim.faults import Finding
 from mshv_async.sim.verdicts import innermost, title
@@ -48,7 +48,7 @@ class Observed(Shared):
         "vp_threads",
         "vps",
     )
-    _const = ("host", "hv_partition", "mm", "partition", "rt", "unmapping", "vp_threads")
+    _const = ("host", "hv_partition", "mm", "partition", "rt", "vp_threads")
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class Observed(Shared):
         self.alive: tuple[MshvMemRegion, ...] = ()
         self.created: tuple[MshvMemRegion, ...] = ()
         self.gone: tuple[MshvMemRegion, ...] = ()
-        self.unmapping: SharedDict[str, int] = SharedDict("oracle.unmapping")
+        self.unmapping: tuple[tuple[str, int], ...] = ()
         self.vps: tuple[MshvVp, ...] = ()
 
     def begin(self) -> None:
@@ -100,7 +100,7 @@ class Observed(Shared):
 
     def _ioctl_begins(self, thread: Thread, name: str, *args: Any) -> None:
         if name == "unmap_user_memory":
-            self.unmapping[thread.name] = args[0].guest_pfn
+            self.unmapping = (*self.unmapping, (thread.name, args[0].guest_pfn))
 
     def _ioctl_returns(self, thread: Thread, name: str, ret: int, *args: Any) -> None:
         # Returns come in the order of the partition mutex: it is released in the same step.
@@ -118,8 +118,8 @@ class Observed(Shared):
                 ),
             )
         elif name == "unmap_user_memory":
-            gfn = self.unmapping[thread.name]
-            self.unmapping.pop(thread.name)
+            (gfn,) = (named for name, named in self.unmapping if name == thread.name)
+            self.unmapping = tuple(u for u in self.unmapping if u[0] != thread.name)
             if ret == 0:
                 self.gone = (*self.gone, *(r for r in self.created if covers(r, gfn)))
                 self.created = tuple(r for r in self.created if not covers(r, gfn))
@@ -132,14 +132,13 @@ class Observed(Shared):
         """
         if self.hv_partition.state is not PartitionState.ACTIVE:
             return ()
-        if not self.gone and not len(self.unmapping):
+        if not self.gone and not self.unmapping:
             return self.created
         return [r for r in self.created if not self.is_leaving(r)]
 
     def is_leaving(self, region: MshvMemRegion) -> bool:
         """Say whether an unmap ioctl of a live region has begun, and has not failed."""
-        named = self.unmapping.values()
-        return region in self.gone or any(covers(region, gfn) for gfn in named)
+        return region in self.gone or any(covers(region, gfn) for _, gfn in self.unmapping)
 
     def owners(self, gfn: int) -> list[MshvMemRegion]:
         """Return the live regions that hold a gfn."""

@@ -22,8 +22,12 @@ class _Container(Shared):
     _const: ClassVar[tuple[str, ...]] = ("_tracked",)
 
     def __init__(self, name: str) -> None:
-        super().__init__(name)
         self._tracked = instrumented.get()
+        if self._tracked:
+            super().__init__(name)
+        else:  # the same without the call: a world has dozens
+            self.name = name
+            self._grave = None
 
     def _touch(self, what: str, write: bool) -> None:
         report_access(self, what, write)
