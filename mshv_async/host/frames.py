@@ -203,7 +203,7 @@ class HostMemory(Shared):
         hi = pfn_lo + n
         for a, b, state in self.frames.runs(pfn_lo, hi):
             self.frames.set(a, b, FrameState(Token(state.gen.n + 1)))
-        if self.contents:
+        if self.contents.worth_asking:
             self.contents.clear(pfn_lo, hi)
         self.free.set(pfn_lo, hi, True)
         self.nr_free += n
