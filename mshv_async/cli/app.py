@@ -29,6 +29,9 @@ DriverOpt = Annotated[
 ]
 ReproArg = Annotated[Path, typer.Argument(metavar="FILE.repro.json")]
 TrustOpt = Annotated[bool, typer.Option("--trust", help="Run driver source that the file carries.")]
+OriginalOpt = Annotated[
+    bool, typer.Option("--original", help="The run as it was found, before it was shrunk.")
+]
 SeedOpt = Annotated[int, typer.Option("--seed", metavar="N", min=0)]
 JsonOpt = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 LogOpt = Annotated[

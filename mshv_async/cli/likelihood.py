@@ -14,6 +14,7 @@ from mshv_async.cli.app import (
     INTERRUPTED,
     UNEXPECTED,
     JsonOpt,
+    OriginalOpt,
     ReproArg,
     SeedOpt,
     TrustOpt,
@@ -32,6 +33,7 @@ def likelihood(
         int, typer.Option("--points", metavar="K", min=2, help="Points before refinement.")
     ] = 16,
     trust: TrustOpt = False,
+    original: OriginalOpt = False,
     json: JsonOpt = False,
 ) -> int:
     """Show when a failure became inevitable: replay to a step, go on at random."""
@@ -44,6 +46,8 @@ def likelihood(
     from mshv_async.log import terminal_width
 
     repro = load_repro(file)
+    if original:
+        repro = repro.before_shrinking(file)
     check_trust(repro, trust=trust, path=file)
     with watched(points * runs, enabled=sys.stderr.isatty()) as watch:
         found, steps = measure(

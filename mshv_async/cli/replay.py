@@ -8,7 +8,15 @@ from typing import Annotated
 
 import typer
 
-from mshv_async.cli.app import EXPECTED, UNEXPECTED, JsonOpt, LogOpt, ReproArg, TrustOpt
+from mshv_async.cli.app import (
+    EXPECTED,
+    UNEXPECTED,
+    JsonOpt,
+    LogOpt,
+    OriginalOpt,
+    ReproArg,
+    TrustOpt,
+)
 from mshv_async.cli.output import check_writable, complain, keep_log, show
 
 
@@ -20,9 +28,7 @@ def replay(
     ] = False,
     log: LogOpt = None,
     trust: TrustOpt = False,
-    original: Annotated[
-        bool, typer.Option("--original", help="The run as it was found, before it was shrunk.")
-    ] = False,
+    original: OriginalOpt = False,
     json: JsonOpt = False,
 ) -> int:
     """Replay one recorded schedule, step for step."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from mshv_async.sim.current import current_or_none
+from mshv_async.sim.liveness import SETTLE
 from mshv_async.sim.strategies import Replay
 from mshv_async.sim.tape import Decision
 
@@ -49,24 +50,37 @@ class Sighted(Replay):
     def begin(self, execution: int) -> bool:
         """Rewind."""
         self.seen: list[DecisionSeen] = []
+        self._deciding: Thread | None = None
         return super().begin(execution)
 
     def pick(self, enabled: Sequence[Thread], current: Thread | None) -> int:
         """Take the next decision of the tape."""
+        self._deciding = enabled[0]
         index = super().pick(enabled, current)
+        self._deciding = None
         others = [standing(thread) for at, thread in enumerate(enabled) if at != index]
         step = enabled[index].rt.steps + 1
         self.seen.append(DecisionSeen(step, standing(enabled[index]), others, None))
         return index
 
+    def second_phase(self) -> bool:
+        """Follow the tape; that the second phase begins is a decision like any other."""
+        begins = super().second_phase()
+        if begins:
+            self._chosen(Decision(SETTLE, 1, 2))
+        return begins
+
     def value(self, label: str, bound: int) -> int:
         """Take the next decision of the tape."""
         value = super().value(label, bound)
-        thread = current_or_none()
-        assert thread is not None, "a choice is made by a thread"
-        choice = Decision(label, value, bound)
-        self.seen.append(DecisionSeen(thread.rt.steps, standing(thread), [], choice))
+        self._chosen(Decision(label, value, bound))
         return value
+
+    def _chosen(self, choice: Decision) -> None:
+        thread = self._deciding or current_or_none()
+        assert thread is not None, "a choice is made by a thread, or between threads"
+        step = thread.rt.steps + (self._deciding is not None)
+        self.seen.append(DecisionSeen(step, standing(thread), [], choice))
 
 
 def standing(thread: Thread) -> Standing:

@@ -46,9 +46,9 @@ class Estimate:
     def line(self) -> str:
         """Return what an outcome's text says."""
         return (
-            f"estimate: dfs would need about {rounded(self.median)} schedules "
-            f"({self.descents:,} random paths; groups of them say {rounded(self.low)} to "
-            f"{rounded(self.high)})"
+            f"estimate: dfs would need about {rounded(self.mean)} schedules "
+            f"({self.descents:,} random paths, rather too few than too many; groups of them say "
+            f"{rounded(self.low)} to {rounded(self.high)})"
         )
 
 
@@ -74,7 +74,7 @@ async def estimate_tree(
     for number in range(descents):
         descent.begin(number)
         rt = await subject.play(stage, descent, seed=seed)
-        leaves.append(float(descent.leaves))
+        leaves.append(descent.leaves)
         cut += rt.fair or rt.cut is not None
     means = [fmean(leaves[group::GROUPS]) for group in range(GROUPS)]
     return Estimate(fmean(leaves), median(means), min(means), max(means), descents, cut)

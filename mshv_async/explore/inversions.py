@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from mshv_async.explore.catalogue import make_strategy
 from mshv_async.explore.numbered import play_schedule
 from mshv_async.explore.tally import Tally, pairs_of
-from mshv_async.sim.strategies.closing import Approach, Closing
+from mshv_async.sim.strategies.closing import Closing, Taken
+from mshv_async.sim.strategies.guided import course_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,7 +49,7 @@ class Closer:
     async def close(self) -> None:
         """Play directed executions for each inversion that is still open, in a fixed order."""
         for circle in self.tally.open_inversions():
-            closing = Closing(self.seed, circle, await self._approaches(circle))
+            closing = Closing(self.seed, circle, await self._taken(circle))
             for execution in range(EXECUTIONS):
                 if self.enough() or self.played >= EXECUTIONS_MAX:
                     return
@@ -59,7 +60,7 @@ class Closer:
                 if self.tally.closed.issuperset(circle):
                     break
 
-    async def _approaches(self, circle: tuple[str, ...]) -> list[Approach]:
+    async def _taken(self, circle: tuple[str, ...]) -> list[Taken]:
         """Return, for each pair of the circle, the first execution that took it."""
         if make_strategy(self.strategy, seed=self.seed).exhaustive:
             return []
@@ -69,7 +70,7 @@ class Closer:
             schedule = self.tally.edge_schedules[pair]
             rt = await play_schedule(self.subject, self.stage, strategy, schedule, seed=self.seed)
             if pair in rt.lock_order.edges:
-                found.append(Approach(rt.tape, rt.lock_order.edges[pair].step))
+                found.append(Taken(rt.lock_order.edges[pair].thread, course_of(rt)))
         return found
 
     def _count(self, rt: Runtime) -> None:

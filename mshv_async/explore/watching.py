@@ -50,6 +50,6 @@ def watched(schedules: int, *, enabled: bool) -> Iterator[Watch]:
             bar.update(task, completed=done, steps=steps, findings=findings)
 
         def expect(estimate: Estimate) -> None:
-            bar.update(task, total=min(schedules, round(estimate.median)))
+            bar.update(task, total=min(schedules, round(estimate.mean)))
 
         yield Watch(progress, expect)

@@ -224,7 +224,7 @@ class AccessRecorder:
         elif name != self._own:
             if name not in step.guards:
                 self._look_at_guards(step, obj, name)
-            step.add((name, ""), 0, 0, mode)
+            step.add((name, ""), lo, hi, mode)
 
     observed = touched
 

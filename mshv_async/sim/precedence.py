@@ -42,7 +42,7 @@ class Precedence:
         self.steps: list[Footprint] = []
         self.clocks: list[Clock] = []
         self.ordinals: list[int] = []  # of a step among those of its thread, from 1
-        self.able: list[frozenset[int] | None] = []  # who could go on before the step, if known
+        self.able: list[frozenset[int]] = []  # who could go on before the step
         self._own: dict[int, list[int]] = {}
         self._visits: dict[Place, list[Visit]] = {}
 
@@ -65,7 +65,7 @@ class Precedence:
                 self._visits[place].pop()
 
     def append(
-        self, step: Footprint, parent: int | None, able: frozenset[int] | None
+        self, step: Footprint, parent: int | None, able: frozenset[int]
     ) -> tuple[list[int], Clock]:
         """Add a step; return its rivals, latest first, and its clock.
 
@@ -162,8 +162,7 @@ class Precedence:
         own = [k for k in self._own.get(step.tid, ()) if k < at]
         declared = own[-1] if own else -1 if parent is None else parent
         if declared < i:
-            able = self.able[i]
-            return None if able is None else step.tid in able
+            return step.tid in self.able[i]
         if any(k > i and opens(steps[k], step) for k in own) or self._signalled(i, step):
             return None
         return self._guarded(i, step.op.guard)

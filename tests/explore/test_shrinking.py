@@ -22,9 +22,21 @@ from mshv_async.explore.summary import shrunk_lines
 from mshv_async.scenario import Scenario, ScenarioError
 from mshv_async.scenario.reducing import shorter_programs, smaller_scenarios, toml_text
 from mshv_async.scenario.shipped import shipped_paths
-from mshv_async.sim import Runtime, Shared, choose, oops, point, run_on_stage, step
+from mshv_async.sim import (
+    Bounds,
+    Runtime,
+    Shared,
+    choose,
+    cond_resched,
+    current,
+    oops,
+    point,
+    run_on_stage,
+    step,
+)
 from mshv_async.sim.digest import digest
-from mshv_async.sim.strategies import Fifo, RandomWalk, Replay
+from mshv_async.sim.liveness import SETTLE
+from mshv_async.sim.strategies import Fifo, RandomWalk, Replay, TwoPhase
 from mshv_async.sim.strategies.guided import Guided, course_of
 
 if TYPE_CHECKING:
@@ -36,6 +48,7 @@ if TYPE_CHECKING:
 
     Build = Callable[[Runtime], None]
 
+BOUNDS = Bounds(progress_steps=100, max_steps=20_000)
 LOST = "an update is lost"
 LURKS = "somebody was early"
 
@@ -94,7 +107,7 @@ def lost_update(*, noise: int = 6, lurking: bool = False, failing: bool = False)
 
 
 async def play(build: Build, stage: Stage, strategy: Strategy) -> Runtime:
-    rt = Runtime(strategy)
+    rt = Runtime(strategy, bounds=BOUNDS)
     build(rt)
     await stage.play(rt)
     return rt
@@ -197,6 +210,42 @@ def test_no_execution_begins_once_the_budget_is_spent(budget):
     assert budget.spent == len(parts)
 
 
+def never_ends(rt: Runtime) -> None:
+    """One tries for ever, in any phase; another does its work."""
+
+    async def tries() -> None:
+        current().owes_progress()
+        while True:
+            await cond_resched()
+
+    async def works() -> None:
+        for _ in range(50):
+            await step("works")
+
+    rt.spawn("tries", tries)
+    rt.spawn("works", works)
+
+
+def test_a_failure_of_the_second_phase_stays_one():
+    async def act(stage: Stage) -> None:
+        strategy = TwoPhase(RandomWalk(1), 1)
+        for number in range(500):
+            strategy.begin(number)
+            rt = await play(never_ends, stage, strategy)
+            settled = any(choice.label == SETTLE for _, choice in rt.choices)
+            # So late that without a second phase the run would not be much longer.
+            if settled and rt.settled_at is not None and rt.settled_at > 70:
+                break
+        work = ScheduleShrinker(lambda s: play(never_ends, stage, s), failure_of(rt))
+        await work.shrink(Budget(100, 100_000))
+        assert work.best.settles
+        assert work.best.size < failure_of(rt).size
+        again = await play(never_ends, stage, Replay(work.best.tape))
+        assert digest(again) == work.best.digest
+
+    run_on_stage(act)
+
+
 def test_what_a_course_names_and_there_is_not_is_passed_over():
     async def act(stage: Stage) -> None:
         rt = await failing_run(lost_update(), stage, 5)
@@ -238,6 +287,7 @@ program = ["unmap 0x200", "unmap 0x800"]
 [[inject]]
 at = "hypercall.map_gpa"
 status = "OPERATION_FAILED"
+within = "map_user_memory"      # which nobody calls
 times = 3
 
 [expect]

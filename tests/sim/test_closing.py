@@ -6,7 +6,8 @@ from playing import explore, play_each, play_once, title_of
 from mshv_async.sim import Mutex, RwSem, choose, step
 from mshv_async.sim.digest import digest
 from mshv_async.sim.strategies import RandomWalk
-from mshv_async.sim.strategies.closing import Approach, Closing
+from mshv_async.sim.strategies.closing import Closing, Taken
+from mshv_async.sim.strategies.guided import course_of
 
 N = 100
 
@@ -95,21 +96,42 @@ def test_what_a_third_lock_guards_is_not_closed_and_nobody_is_held_for_ever():
     assert explore(guarded, Closing(1, ("A", "B"), []), N) == {"clean": N}
 
 
-def test_an_approach_comes_to_a_pair_that_is_seldom_taken():
-    approaches = []
+def test_a_course_brings_the_choice_that_a_pair_needs():
+    courses = []
 
     def see(rt, _):
-        for pair in (("A", "B"), ("B", "A")):
-            if pair in rt.lock_order.edges and len(approaches) < 2:
-                known = [a.step for a in approaches]
-                approach = Approach(rt.tape, rt.lock_order.edges[pair].step)
-                if pair == ("B", "A") or not known:
-                    approaches.append(approach)
+        if ("B", "A") in rt.lock_order.edges:
+            courses.append(Taken("ba", course_of(rt)))
 
     play_each(seldom, RandomWalk(1), 4000, see)
-    assert len(approaches) == 2, "one of four thousand executions takes the seldom order"
-    assert deadlocks(explore(seldom, Closing(1, ("A", "B"), approaches), 3)) >= 1
+    assert courses, "one of four thousand executions takes the seldom order"
+    assert deadlocks(explore(seldom, Closing(1, ("A", "B"), courses[:1]), 8)) >= 2
     assert deadlocks(explore(seldom, Closing(1, ("A", "B"), []), 30)) == 0
+
+
+def test_courses_lend_each_other_their_choices():
+    def build(rt):
+        a, b = Mutex("a", "A"), Mutex("b", "B")
+
+        async def at_times(first, second):
+            if choose("rare", 40) == 39:
+                await first.lock()
+                await second.lock()
+                await second.unlock()
+                await first.unlock()
+
+        rt.spawn("ab", lambda: at_times(a, b))
+        rt.spawn("ba", lambda: at_times(b, a))
+
+    courses = {}
+
+    def see(rt, _):
+        for pair, edge in rt.lock_order.edges.items():
+            courses.setdefault(pair, Taken(edge.thread, course_of(rt)))
+
+    play_each(build, RandomWalk(1), 600, see)
+    both = [courses["A", "B"], courses["B", "A"]]
+    assert deadlocks(explore(build, Closing(1, ("A", "B"), both), 3)) == 2
 
 
 def test_a_writer_that_waits_for_readers_is_held_at_its_arrival():

@@ -7,9 +7,9 @@ from playing import CLEAN, explore, operation, play_each
 
 from mshv_async.sim import Finding, Op, Shared, current, do, step
 from mshv_async.sim.op import conflict
-from mshv_async.sim.strategies import Pct, Pos, RandomWalk, Starve, Urw
+from mshv_async.sim.strategies import Fair, Pct, Portfolio, Pos, RandomWalk, Starve, Urw
 
-SAMPLING = (Pct, Pos, Starve, Urw)
+SAMPLING = (Pct, Pos, Starve, Urw, Portfolio)
 LONG = 24
 
 
@@ -55,7 +55,7 @@ def test_a_plain_random_walk_does_not_find_it():
     assert set(explore(late_thread_comes_first, RandomWalk(1), 600)) == {CLEAN}
 
 
-@pytest.mark.parametrize("strategy", SAMPLING)
+@pytest.mark.parametrize("strategy", [*SAMPLING, Fair])
 def test_a_seed_gives_the_same_executions_again_and_another_seed_others(strategy):
     def traces(seed):
         seen = []
@@ -84,7 +84,7 @@ def two_who_wait_for_each_other_in_a_loop(rt):
     rt.spawn("b", lambda: operation(body(1, 0)))
 
 
-@pytest.mark.parametrize("strategy", SAMPLING)
+@pytest.mark.parametrize("strategy", [*SAMPLING, Fair])
 def test_a_retry_gives_way_so_that_what_it_waits_for_can_come(strategy):
     assert set(explore(two_who_wait_for_each_other_in_a_loop, strategy(2), 100)) == {CLEAN}
 
@@ -105,16 +105,19 @@ def test_urw_gives_each_thread_its_share_of_the_remaining_steps():
     assert 120 < begins[1:].count(0) < 280
 
 
-def test_pos_keeps_a_priority_until_a_conflict():
-    # B's five operations conflict with nothing: A stands before all or after all of them with
-    # probability 2/6 x ..., and in between as often; after a conflict A draws again.
+def test_pos_runs_a_chain_through_what_it_shares_with_nobody():
+    # A stands after all of B's operations, which conflict with nothing, in half of the executions
+    # or so; a uniform walk brings that about in 900 / 2^6 = 14.
     picked = []
 
     def build(rt):
+        shared = Cell()
+
         async def a():
-            await step("a")
+            await step("a", shared, write=True)
 
         async def b():
+            await step("b", shared, write=True)
             for _ in range(5):
                 await step("b")
 
@@ -123,7 +126,60 @@ def test_pos_keeps_a_priority_until_a_conflict():
 
     play_each(build, Pos(3), 900, lambda rt, _: picked.append([tid for tid, _ in rt.trace]))
     last = sum(trace[-1] == 0 for trace in picked)
-    assert last > 60  # a uniform walk: 900 / 2^6 = 14
+    assert last > 200
+
+
+def lost_update(rt):
+    """Two threads add one to a cell; between reading and writing each does much that is its own."""
+    cell = Cell()
+    cell.first = 0
+
+    async def add():
+        await step("cell.read", cell, write=False)
+        seen = cell.first
+        for _ in range(LONG):
+            await step("own.work")
+        await step("cell.write", cell, write=True)
+        cell.first = seen + 1
+
+    async def both():
+        await step("cell.check", cell, write=False)
+
+    rt.spawn("a", lambda: operation(add()))
+    rt.spawn("b", lambda: operation(add()))
+    rt.spawn("c", lambda: operation(both()))
+    return lambda: cell.first
+
+
+@pytest.mark.parametrize("strategy", [Pct, Pos, Urw, Portfolio])
+def test_a_lost_update_is_found_among_the_first_executions(strategy):
+    results = []
+    play_each(lost_update, strategy(1), 20, lambda _, result: results.append(result))
+    assert 1 in results
+
+
+def test_fair_lets_every_thread_run_before_one_runs_twice():
+    turns = []
+
+    def build(rt):
+        async def body():
+            for _ in range(40):
+                await step("work")
+
+        for name in "abc":
+            rt.spawn(name, lambda: operation(body()))
+
+    strategy = Fair(1)
+
+    def see(rt, _):
+        runs = [tid for n, (tid, _) in enumerate(rt.trace) if n == 0 or rt.trace[n - 1][0] != tid]
+        turns.append(runs)
+
+    play_each(build, strategy, 40, see)
+    assert len({tuple(runs) for runs in turns}) > 5, "the seed varies order and turns"
+    for runs in turns:
+        for at in range(len(runs) - 5):
+            assert len(set(runs[at : at + 3])) == 3
 
 
 def test_operations_conflict_on_the_same_state_when_one_writes():

@@ -5,8 +5,10 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 
+from mshv_async.sim.liveness import SETTLE
 from mshv_async.sim.strategies.random_walk import RandomWalk
 from mshv_async.sim.strategies.replay import Replay
+from mshv_async.sim.strategies.settling import DOUBLINGS, settle
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +19,9 @@ if TYPE_CHECKING:
 class Continued(RandomWalk):
     """Plays the first ``kept`` decisions of a tape, then goes on as ``random`` does.
 
-    Execution ``i`` depends on the seed, ``kept`` and ``i`` alone. A tape that does not fit raises
+    Where the tape has a second phase, so has what comes after the kept part, after a number of
+    decisions that is drawn as ``two-phase`` draws it. Execution ``i`` depends on the seed,
+    ``kept`` and ``i`` alone. A tape that does not fit raises
     :class:`~mshv_async.sim.misfit.TapeMisfit`.
     """
 
@@ -25,18 +29,24 @@ class Continued(RandomWalk):
         super().__init__(seed)
         self._whole = tuple(tape)
         self._replay = Replay(self._whole)
+        self._settles = any(label == SETTLE for label, _, _ in tape)
+        self._left = 0
         self.kept = len(self._whole)
 
     def begin(self, execution: int) -> bool:
         """Rewind to the start of the tape and seed what comes after it."""
         self._replay = Replay(self._whole[: self.kept])
         self._rng = random.Random(f"{self._seed} {self.kept} {execution}")
+        self._left = int(2 ** (self._rng.random() * DOUBLINGS)) if self._settles else 0
         return True
 
     def pick(self, enabled: Sequence[Thread], current: Thread | None) -> int:
         """Take the tape's decision, or any."""
         if self._replay.left:
             return self._replay.pick(enabled, current)
+        self._left -= 1
+        if self._left == 0:
+            return settle(enabled, current)
         return super().pick(enabled, current)
 
     def value(self, label: str, bound: int) -> int:
@@ -44,3 +54,7 @@ class Continued(RandomWalk):
         if self._replay.left:
             return self._replay.value(label, bound)
         return super().value(label, bound)
+
+    def second_phase(self) -> bool:
+        """Say whether the second phase begins where the strategy loses its say."""
+        return self._replay.second_phase() if self._replay.left else self._settles

@@ -41,6 +41,10 @@ if TYPE_CHECKING:
 Sleepers = dict[int, Footprint]
 """By tid, what a thread would do whose turn was explored."""
 
+TAIL_STEPS = 400
+"""So many steps of a fair tail are looked through for races with what was chosen before. It is no
+proof then, but leads to other prefixes."""
+
 
 class _Turn:
     """A decision between threads on the path: before which step, and what is left to do."""
@@ -194,7 +198,7 @@ class Dpor:
             return {}
         assert rt.recorder is not None
         asleep = turn.asleep
-        for index in range(turn.step, len(rt.recorder.steps)):
+        for index in range(turn.step, _chosen(rt)):
             step = rt.recorder.steps[index] or self._order.steps[index]
             if step.tid in asleep:
                 self._redundant = True
@@ -210,9 +214,9 @@ class Dpor:
             return  # nobody ever had a choice
         recorder = rt.recorder
         assert recorder is not None
-        last = len(recorder.steps) - 1
+        last = min(_chosen(rt) + TAIL_STEPS, len(rt.trace)) - 1
         end = recorder.steps[last]
-        if rt.finding is not None and end is not None and not _ran_out(rt):
+        if rt.finding is not None and end is not None and not rt.fair and not _ran_out(rt):
             end.fatal = True
             end.ends = rt.finding.verdict == "deadlock"
         turns = {t.step: t for t in self._path if isinstance(t, _Turn)}
@@ -223,14 +227,13 @@ class Dpor:
             parent = recorder.parents.get(step.tid)
             turn = turns.get(index)
             able = frozenset(turn.able) if turn is not None else frozenset((step.tid,))
-            unknown = rt.fair and index >= rt.fair_since
-            rivals, clock = order.append(step, parent, None if unknown else able)
+            rivals, clock = order.append(step, parent, able)
             if turn is not None:
                 turn.add(step)
             for i in order.races(step, index, rivals, parent):
                 if i in turns:
                     turns[i].wants(order.initials(i, step, index, clock))
-        if not rt.cut:
+        if not rt.cut and not rt.fair:
             self._look_at_the_end(rt, turns)
         if not self._redundant and rt.cut is None:
             self._sleepers(rt)
@@ -255,6 +258,11 @@ class Dpor:
             for i in order.races(step, last + 1, rivals, parent):
                 if i in turns:
                     turns[i].wants(order.initials(i, step, last + 1, clock))
+
+
+def _chosen(rt: Runtime) -> int:
+    """Return how many steps there were before the strategy lost its say."""
+    return rt.fair_since if rt.fair else len(rt.trace)
 
 
 def _ran_out(rt: Runtime) -> bool:
