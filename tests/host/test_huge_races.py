@@ -131,7 +131,7 @@ async def check_clean(stage, busy):
 
 @pytest.mark.parametrize(
     "strategy",
-    [RandomWalk(1), RandomWalk(2), Pct(3), Pct(4, depth=5)],
+    [RandomWalk(1), RandomWalk(2), Pct(3), Pct(4)],
     ids=["random1", "random2", "pct3", "pct4-depth5"],
 )
 def test_any_schedule_keeps_mirrors_right_and_loses_no_page(strategy):
