@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -58,3 +59,26 @@ def test_what_cannot_be_compared_is_told_in_a_line(capsys, args, said):
     err = capsys.readouterr().err
     assert said in err
     assert err.count("\n") == 1
+
+
+DRIVER = """\
+from mshv_async.driver import V6
+
+
+class Mine(V6):
+    pass
+"""
+
+
+@pytest.mark.parametrize("command", [["diff", "copy.repro.json"], ["likelihood", "--runs", "2"]])
+def test_driver_source_of_a_repro_runs_only_when_trusted_and_is_told(capsys, command):
+    Path("my.py").write_text(DRIVER)
+    main(["explore", "bugs/unmap-during-fault", "--driver", "my.py:Mine", "--out", "out"])
+    [repro] = Path("out").glob("1-*.repro.json")
+    Path("my.py").unlink()
+    capsys.readouterr()
+    name, *rest = command
+    assert main([name, str(repro), *rest]) == 2
+    assert "--trust" in capsys.readouterr().err
+    assert main([name, str(repro), *rest, "--trust"]) in (0, 1)
+    assert "running the driver source that" in capsys.readouterr().err

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from mshv_async.cli.app import EXPECTED, UNEXPECTED, JsonOpt, TrustOpt
-from mshv_async.cli.output import show
+from mshv_async.cli.output import show, tell_of_source
 
 
 def diff(
@@ -26,7 +26,7 @@ def diff(
     from mshv_async.explore.comparing import compare
     from mshv_async.log import difference_text, terminal_width
 
-    found = compare(a, b, trust=trust)
+    found = compare(a, b, trust=trust, tell=tell_of_source)
     text = difference_text(found, terminal_width())
     show(msgspec.to_builtins(found) if json else text)
     return EXPECTED if found.same else UNEXPECTED

@@ -19,7 +19,7 @@ from mshv_async.cli.app import (
     SeedOpt,
     TrustOpt,
 )
-from mshv_async.cli.output import show
+from mshv_async.cli.output import show, tell_of_source
 
 
 def likelihood(
@@ -49,6 +49,7 @@ def likelihood(
     if original:
         repro = repro.before_shrinking(file)
     check_trust(repro, trust=trust, path=file)
+    tell_of_source(repro, file)
     with watched(points * runs, enabled=sys.stderr.isatty()) as watch:
         found, steps = measure(
             repro, trust=trust, runs=runs, points=points, seed=seed, progress=watch.progress

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from mshv_async.explore.repro import Repro
     from mshv_async.explore.results import RunResult
 
 
@@ -27,6 +28,12 @@ def leave_the_pipe() -> None:
 def complain(text: str) -> None:
     """Say `text` in one line on standard error."""
     sys.stderr.write(f"{PROGRAM}: {' '.join(text.split())}\n")
+
+
+def tell_of_source(repro: Repro, path: Path) -> None:
+    """Say that a repro's own driver source is about to run."""
+    if repro.driver_source is not None:
+        complain(f"running the driver source that {path} carries ({repro.driver})")
 
 
 def show(what: str | dict[str, Any], *, titles: Sequence[str] = ()) -> None:

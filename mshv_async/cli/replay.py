@@ -17,7 +17,7 @@ from mshv_async.cli.app import (
     ReproArg,
     TrustOpt,
 )
-from mshv_async.cli.output import check_writable, complain, keep_log, show
+from mshv_async.cli.output import check_writable, keep_log, show, tell_of_source
 
 
 def replay(
@@ -43,8 +43,7 @@ def replay(
         repro = repro.before_shrinking(file)
     check_trust(repro, trust=trust, path=file)
     check_writable(log)
-    if repro.driver_source is not None:
-        complain(f"running the driver source that {file} carries ({repro.driver})")
+    tell_of_source(repro, file)
     result = replay_repro(repro, trust)
     if log is not None:
         command = replay_command(str(file.resolve()), repro)

@@ -22,6 +22,8 @@ from mshv_async.sim import Decision, run_on_stage
 from mshv_async.sim.strategies import Replay
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mshv_async.explore.repro import Repro
     from mshv_async.log.difference import Doing
     from mshv_async.sim import Op, Runtime, Stage, Thread
@@ -30,12 +32,18 @@ LOG_MARK = f'"{LOG_SCHEMA.partition("/")[0]}/'.encode()
 HEAD_BYTES = 1 << 12
 
 
-def compare(a: Path, b: Path, *, trust: bool = False) -> Difference:
+def compare(
+    a: Path, b: Path, *, trust: bool = False, tell: Callable[[Repro, Path], None] = lambda *_: None
+) -> Difference:
     """Compare two runs, each a log or a repro.
 
-    `trust` runs driver source that a repro carries. Raises LogError, ReproError, Departed, OSError.
+    `trust` runs driver source that a repro carries; `tell` is called before a repro is replayed.
+    Raises LogError, ReproError, Departed, OSError.
     """
     repros = [_repro(path, trust=trust) for path in (a, b)]
+    for path, repro in zip((a, b), repros, strict=True):
+        if repro is not None:
+            tell(repro, path)
     with tempfile.TemporaryDirectory(prefix="mshv-async-") as folder:
         logs = [
             path if repro is None else _log_of(repro, Path(folder) / f"{name}.jsonl", trust=trust)

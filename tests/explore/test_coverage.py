@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+from pathlib import Path
 
 import pytest
 
+import mshv_async
 from mshv_async.explore import campaign as campaigns
 from mshv_async.explore import coverage as coverages
 from mshv_async.explore.campaign import explore_sync
+from mshv_async.explore.catalogue import STRATEGIES, samples
 from mshv_async.explore.coverage import (
     ALL_UNTIL,
     LOOK_EVERY,
@@ -26,7 +30,9 @@ from mshv_async.scenario import Scenario
 from mshv_async.sim import run_on_stage
 from mshv_async.sim.orders import ordered_pairs
 from mshv_async.sim.strategies import RandomWalk
+from mshv_async.sim.strategies.portfolio import CYCLE
 
+REFERENCE = Path(mshv_async.__file__).parent / "reference" / "sampling.md"
 PAGE = Scenario.load("litmus/one-page")
 ACCESS = Scenario.load("litmus/one-access")
 
@@ -152,8 +158,7 @@ def test_a_finding_names_the_member_of_the_portfolio_that_found_it():
     for seed in range(1, 7):
         outcome = outcome_of("portfolio", 100, scenario, "v6", seed=seed)
         (bug,) = outcome.findings
-        member = ("urw", "pct", "urw", "pos", "urw", "pct", "urw", "pos", "random")
-        assert bug.found_by == member[(bug.first_schedule - 1) % 9]
+        assert bug.found_by == CYCLE[(bug.first_schedule - 1) % 9]
         assert f"first in schedule {bug.first_schedule} by {bug.found_by}, seen" in outcome.report()
         seen.add(bug.found_by)
     assert len(seen) > 1
@@ -198,3 +203,15 @@ def test_an_estimate_repeats_itself_and_its_groups_lie_around_the_mean():
 def test_large_estimates_are_told_as_powers_of_ten():
     assert [rounded(n) for n in (12, 45_678, 2.9e6, 3.2e24)] == ["12", "45,678", "3e6", "3e24"]
     assert "about 3e24 schedules" in Estimate(3.2e24, 1e24, 1e20, 1e25, 128, 0).line()
+
+
+def test_the_page_on_sampling_names_every_strategy_and_key():
+    text = REFERENCE.read_text()
+    named = set(re.findall(r"^\| `([a-z]+)` \|", text.partition("## Coverage")[0], re.MULTILINE))
+    assert named == {name for name in STRATEGIES if samples(name)}
+    assert f"`{' '.join(CYCLE)}`" in text
+    assert f"mod {len(CYCLE)}" in text
+    keys = [*Coverage().object(), *Estimate(1, 1, 1, 1, 1, 0).object(), "excluded_probability"]
+    assert all(f"`{key}`" in text for key in (*keys, "found_by"))
+    assert f"after {campaigns.ESTIMATE_AFTER} executions" in text
+    assert f"From schedule {ALL_UNTIL + 1:,} on" in text
