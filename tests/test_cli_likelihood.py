@@ -8,7 +8,7 @@ import pytest
 
 from mshv_async.cli import main
 from mshv_async.explore import load_repro, save_repro
-from mshv_async.explore.campaign import explore_sync
+from mshv_async.explore.campaign import Stop, explore_sync
 from mshv_async.scenario import Scenario
 
 
@@ -63,3 +63,24 @@ def test_a_file_that_is_missing_is_told_in_a_line(capsys):
     assert main(["likelihood", "no.repro.json"]) == 2
     assert "no.repro.json" in capsys.readouterr().err
     assert not Path("no.repro.json").exists()
+
+
+def test_interrupted_it_shows_what_it_has_and_exits_130(capsys, monkeypatch):
+    monkeypatch.setattr(Stop, "asked", True)
+    assert main(["likelihood", "it.repro.json"]) == 130
+    out, err = capsys.readouterr()
+    assert "interrupted: this is what was measured so far" in out
+    assert err == "mshv-async: interrupted\n"
+
+
+def test_the_original_of_a_shrunk_finding_can_be_measured(capsys):
+    main(
+        ["explore", "bugs/oom-during-fault", "--strategy", "random", "--seed", "5", "--out", "out"]
+    )
+    [shrunk] = Path("out").glob("1-*.repro.json")
+    steps = []
+    for option in ([], ["--original"]):
+        capsys.readouterr()
+        main(["likelihood", str(shrunk), "--runs", "3", "--json", *option])
+        steps.append(json.loads(capsys.readouterr().out)["steps"])
+    assert steps[0] < steps[1]

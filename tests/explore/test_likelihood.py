@@ -65,6 +65,18 @@ def test_the_choice_that_fails_the_callback_is_named(chosen):
     assert record.decision == ("hypercall.map_gpa.fails", 1, 2)
 
 
+def test_a_race_is_decided_where_one_passes_the_other():
+    """A07: the callback reads what is not set if its trylock fails: it matters who is first."""
+    oops = failing(Scenario.load("bugs/oom-during-fault"), seed=4)
+    found, _ = likelihood(oops, runs=40)
+    decision = found.jump.decision
+    assert found.jump.clear
+    assert (decision.taken.thread, decision.taken.label) == ("vp1", "mutex.lock")
+    assert decision.taken.object == "region@0x200.mutex"
+    passed = {other.thread: other.label for other in decision.passed_over}
+    assert passed["oom-reaper"] == "mutex.trylock"
+
+
 def test_a_decision_who_runs_says_what_it_passed_over(race):
     found, steps = likelihood(race, runs=30)
     decision = found.jump.decision
