@@ -262,7 +262,7 @@ class Runtime(Facts):
             assert nxt.parker is not None
             nxt.parker.resume()
 
-    def _next(self, cur: Thread | None) -> Thread | None:  # noqa: C901, PLR0912 - the hot path is flat
+    def _next(self, cur: Thread | None) -> Thread | None:  # noqa: C901, PLR0911, PLR0912 - flat
         """Choose who runs the next step, record it, and return it; None: it is over."""
         while True:
             enabled = [
@@ -315,6 +315,10 @@ class Runtime(Facts):
                 self.running = nxt
                 return nxt
             self._fire_timer()
+            if self.suspended and not self._nobody_runs:
+                # The strategy asked for it at this decision: the next one finds all suspended.
+                self._decide_later(cur, cur or nxt)
+                return None
 
     def _tell_checkers(self, nxt: Thread) -> None:
         for checker in self.checkers:

@@ -9,7 +9,7 @@ import os
 from collections import Counter
 
 import pytest
-from generated_programs import builder, generate
+from generated_programs import Word, builder, generate
 from playing import explore, operation, play_each, play_once, replay, verdict_of
 from textbook_programs import (
     Variable,
@@ -27,7 +27,7 @@ from traces import RecordingDfs, RecordingDpor, normal_form
 from mshv_async.sim import Completion, Mutex, choose, current, oops, point, sleep_ns, step
 from mshv_async.sim.digest import digest
 from mshv_async.sim.precedence import Precedence
-from mshv_async.sim.strategies import Dfs, Dpor
+from mshv_async.sim.strategies import Dfs, Dpor, Stateful
 
 PROGRAMS = 600 if os.environ.get("MSHV_ASYNC_LONG") == "1" else 40
 #: Programs of which dfs has more schedules are not compared.
@@ -81,6 +81,29 @@ def test_it_plays_each_trace_of_a_generated_program_and_no_more_executions_than_
         if not any(title for title, _ in expected[0]):
             assert found[2] == len(found[1]) + strategy.blocked, program
     assert compared >= 18
+
+
+def test_the_searches_agree_where_a_timer_fires_at_a_decision_that_is_taken_anew():
+    # What looks into suspended threads must not find the one that ran before the timer fired.
+    sleeper = (Word("sleep"), Word("add"), Word("say"), Word("lock", 1, (Word("add"),)))
+    build = builder((sleeper, (Word("choose"),)))
+    outcomes = [
+        {outcome for outcome in explored(build, strategy) if outcome is not None}
+        for strategy in (Dfs(), Stateful(), Dpor())
+    ]
+    assert outcomes[0] == outcomes[1] == outcomes[2]
+
+
+def explored(build, strategy):
+    """Return what the executions of a search came to, None for those that it cut."""
+    seen = set()
+
+    def see(rt, result):
+        title = rt.finding.title if rt.finding is not None else ""
+        seen.add(None if rt.cut is not None else (title, result))
+
+    play_each(build, strategy, EXECUTIONS_MAX, see)
+    return seen
 
 
 @pytest.mark.parametrize(
