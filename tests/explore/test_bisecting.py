@@ -1,5 +1,6 @@
 """A bisection names the patches that decide, and no others."""
 
+import os
 from itertools import combinations
 
 import pytest
@@ -9,7 +10,7 @@ from mshv_async.driver.between import backports, mends, profile_path, stacked
 from mshv_async.driver.select import PATCHES
 from mshv_async.explore.bisecting import BisectError, bisect, ddmin
 from mshv_async.explore.bisecting_text import bisection_text
-from mshv_async.scenario import Scenario
+from mshv_async.scenario import Scenario, list_scenarios
 
 
 def search(scenario, good, bad, **options):
@@ -54,6 +55,24 @@ def test_the_patches_that_decide_are_named(scenario, good, bad, neighbours, deci
     text = bisection_text(found)
     assert f"decides: {' + '.join(decides)}" in text
     assert f"{found.on} is {'good' if judged[found.on] else 'bad'}" in text
+
+
+CLEAN = ("clean",)
+MENDED = [
+    entry
+    for entry in list_scenarios()
+    if entry.name.startswith("bugs/")
+    and Scenario.load(entry.name).expected("v6") != CLEAN
+    and Scenario.load(entry.name).expected("fix1") == CLEAN
+]
+
+
+@pytest.mark.skipif("MSHV_ASYNC_LONG" not in os.environ, reason="takes half a minute")
+@pytest.mark.parametrize("entry", MENDED, ids=lambda entry: entry.name)
+def test_each_bug_that_fix1_mended_is_put_down_to_its_patch(entry):
+    found = search(entry.name, "fix1", "v6", strategy="portfolio", schedules=150)
+    [change] = found.patches
+    assert set(PATCHES[change.patch].bugs) & set(entry.bugs)
 
 
 def test_one_verdict_can_be_followed_past_another_failure():
