@@ -292,9 +292,11 @@ class Campaign:
         """Let processes play up to ``schedules`` executions, until ``deadline``."""
 
         def look() -> bool:
+            so_far = self._so_far(workers.figures())
             if progress is not None:
-                progress(*self._so_far(workers.figures()))
-            return self._over(deadline)
+                progress(*so_far)
+            # As in one process, the time is looked at after an execution, not before the first.
+            return self._over(deadline if so_far[0] else None)
 
         workers = Workers(work, count, look)
         if self._end is None:

@@ -61,7 +61,15 @@ class DriverReference:
                     ) from None
             else:
                 return DriverSpec(self.name, found, driver_spec(found).base, source=self.source)
-        return resolve_driver(self.name, self.source)
+        try:
+            return resolve_driver(self.name, self.source)
+        except DriverError as error:
+            if self.source is None:
+                raise
+            raise DriverError(
+                f"{error}; a worker process loads the file again: keep what it starts under "
+                '`if __name__ == "__main__":`'
+            ) from error
 
 
 def _by_name(name: str) -> type | None:

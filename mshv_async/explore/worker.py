@@ -95,7 +95,7 @@ class Worker:
         board = self._board
 
         def leave(batch: Batch) -> bool:
-            if not batch.after % SHOW_EVERY:
+            if not (batch.after - first - 1) % SHOW_EVERY:
                 board.show(slot, batch)
             return batch.after >= board.limit
 

@@ -66,7 +66,7 @@ def test_merged_shards_are_the_campaign_that_one_machine_would_have_run(tmp_path
     merged = merge_folders(explored(tmp_path, 2, driver="v6", **options))
     assert merged.missing == []
     whole = explore_sync(UNMAP, "v6", **options)
-    assert sum(found.count for found in whole.findings) > len(whole.findings) > 1
+    assert sum(found.count for found in whole.findings) > 3
     assert told(merged_campaign(merged, trust=False, shrink=False)) == told(whole)
 
 

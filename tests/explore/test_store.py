@@ -120,7 +120,7 @@ def test_a_result_is_resumed_and_extended_to_what_one_go_gives(tmp_path: Path) -
     whole = explore_sync(UNMAP, "v6", schedules=300, **options)
     assert [part.schedules for part in parts] == [130, 300, 300]
     assert told(parts[1]) == told(parts[2]) == told(whole)
-    assert sum(found.count for found in whole.findings) > len(whole.findings) > 1
+    assert sum(found.count for found in whole.findings) > 3
 
 
 def test_a_campaign_that_stopped_at_its_first_finding_can_keep_going(tmp_path: Path) -> None:

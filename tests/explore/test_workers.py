@@ -22,6 +22,7 @@ from mshv_async.explore.catalogue import StrategyError
 from mshv_async.explore.results import CampaignError
 from mshv_async.explore.workers import ATTEMPTS
 from mshv_async.scenario import Scenario
+from mshv_async.sim.current import current_thread
 
 if TYPE_CHECKING:
     from mshv_async.explore.results import CampaignResult
@@ -54,7 +55,7 @@ def all_of_them() -> CampaignResult:
 
 def test_two_workers_find_and_count_the_same(all_of_them: CampaignResult) -> None:
     two = explore_sync(UNMAP, "v6", strategy="random", schedules=400, keep_going=True, workers=2)
-    assert sum(found.count for found in two.findings) > len(two.findings) > 1
+    assert sum(found.count for found in two.findings) > 5
     assert told(two) == told(all_of_them)
 
 
@@ -105,24 +106,24 @@ def test_a_users_file_is_loaded_from_its_text(tmp_path: Path) -> None:
 
 def test_an_error_in_a_worker_ends_the_campaign_where_one_process_would() -> None:
     one, two = (
-        explore_sync(PAGE, RaisesSometimes, schedules=300, strategy="random", seed=2, workers=n)
+        explore_sync(PAGE, RaisesSometimes, schedules=300, strategy="random", workers=n)
         for n in (1, 2)
     )
     assert isinstance(one.error, DriverError)
     assert "ZeroDivisionError" in str(one.error)
     assert str(two.error) == str(one.error)
-    assert 64 < one.schedules < 300, "an error of the second batch"
+    assert 0 < one.schedules < 300
     assert told(two) == told(one)
 
 
 class RaisesSometimes(Fix1):
-    """A driver with an error of its own, where a fault has to be tried again."""
+    """A driver with an error of its own, in one of a hundred schedules."""
 
-    async def region_hmm_fault_and_lock(self, region: Any, range: Any) -> int:
-        result = await super().region_hmm_fault_and_lock(region, range)
-        if result and region.mutex.owner is not None:
+    async def region_range_fault(self, region: Any, page_offset: int, page_count: int) -> int:
+        tape = current_thread.get().rt.tape
+        if sum(place * value for place, (_, value, _) in enumerate(tape)) % 101 == 7:
             raise ZeroDivisionError
-        return result
+        return await super().region_range_fault(region, page_offset, page_count)
 
 
 def started_by(pid: int) -> list[int]:
@@ -267,3 +268,49 @@ def test_a_worker_imports_nothing_of_the_command_line(tmp_path: Path, capfd: Any
     command = ["explore", "litmus/one-page", "--driver", f"{file}:Tells", "--workers", "2"]
     assert main([*command, "--out", str(tmp_path / "out")]) == 2
     assert "RuntimeError: main None []" in capfd.readouterr().err
+
+
+SCRIPT = """\
+import asyncio
+import mshv_async
+from mshv_async.driver import V6
+
+class Mine(V6):
+    "As v6."
+
+async def search():
+    options = {"strategy": "random", "schedules": 150, "keep_going": True, "shrink": False}
+    found = [
+        await mshv_async.explore("bugs/unmap-during-fault", Mine, workers=n, **options)
+        for n in (1, 2)
+    ]
+    one, two = ([(f.title, f.count, f.first_schedule) for f in o.findings] for o in found)
+    print(one == two, len(one) > 0, found[1].workers)
+
+if __name__ == "__main__":
+    asyncio.run(search())
+"""
+
+
+def run_script(folder: Path, text: str) -> subprocess.CompletedProcess[str]:
+    (folder / "search.py").write_text(text)
+    return subprocess.run(
+        [sys.executable, "search.py"],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": PACKAGE},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_the_class_of_a_script_is_made_again_in_the_workers(tmp_path: Path) -> None:
+    done = run_script(tmp_path, SCRIPT)
+    assert (done.stdout, done.stderr) == ("True True 2\n", "")
+
+
+def test_a_script_that_starts_when_it_is_loaded_is_told_so(tmp_path: Path) -> None:
+    done = run_script(tmp_path, SCRIPT.replace('if __name__ == "__main__":', "if True:"))
+    assert "DriverError" in done.stderr
+    assert "loads the file again: keep what it starts under `if __name__" in done.stderr
