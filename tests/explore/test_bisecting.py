@@ -14,7 +14,7 @@ from mshv_async.scenario import Scenario, list_scenarios
 
 
 def search(scenario, good, bad, **options):
-    options = {"strategy": "pct", "schedules": 60} | options
+    options = {"strategy": "pct", "schedules": 25} | options
     return bisect(Scenario.load(scenario), good, bad, **options)
 
 
@@ -88,7 +88,7 @@ def test_one_verdict_can_be_followed_past_another_failure():
 @pytest.mark.parametrize(
     ("good", "bad", "options", "said"),
     [
-        ("v7", "fix1", {}, r"--bad fix1: clean in 60 schedules; nothing to bisect"),
+        ("v7", "fix1", {}, r"--bad fix1: clean in 25 schedules; nothing to bisect"),
         ("v6", "v6", {}, "the same driver"),
         ("v9+check-access+unlock-on-failure", "v9+unlock-on-failure+check-access", {}, "the same"),
         ("mine.py:Mine", "v6", {}, r"--good mine\.py:Mine: allowed: a profile"),
@@ -107,7 +107,7 @@ def test_a_driver_that_does_not_exist_is_refused_before_anything_runs():
 
 
 def test_the_same_search_says_the_same():
-    first, again = (search("bugs/gigantic-page", "v6", "v7", schedules=20) for _ in range(2))
+    first, again = (search("bugs/gigantic-page", "v6", "v7", schedules=5) for _ in range(2))
     assert first == again
 
 
