@@ -56,7 +56,7 @@ def group_end(partition: HvPartition, request: HvRequest, cuts: list[int], first
 
 def announce(partition: HvPartition, lo: int, hi: int, calls: int) -> None:
     """Count a call over GFNs ``[lo, hi)`` in (1) or out (-1) of those in flight."""
-    partition.in_flight.count(lo, hi, calls)
+    partition.in_flight.add(lo, hi, calls)
 
 
 async def over_gfns(

@@ -126,7 +126,7 @@ class RangeMap(Shared, Generic[V]):
             self._touch(lo, seen, False)
         return found
 
-    def count(self, lo: int, hi: int, n: int) -> None:
+    def add(self, lo: int, hi: int, n: int) -> None:
         """Add ``n`` to the value of each key of ``[lo, hi)``; absent ones hold 0, and 0 is absent.
 
         For maps of integers. The order of two countings does not matter.
@@ -137,7 +137,7 @@ class RangeMap(Shared, Generic[V]):
         for a, b, value in self.pieces(lo, hi):
             now = (value or 0) + n  # type: ignore[operator]
             if now:
-                self.set(a, b, now)
+                self.set(a, b, now)  # type: ignore[arg-type]
             else:
                 self.clear(a, b)
         self._tracked = tracked
