@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import gc
-import threading
 import time
-from contextlib import closing, contextmanager
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from mshv_async.explore.batches import Batch, End, Figures, Player, figures
 from mshv_async.explore.catalogue import check_parts, make_strategy
+from mshv_async.explore.collecting import fewer_collections
 from mshv_async.explore.drivers import driver_spec
 from mshv_async.explore.estimate import estimate_tree
 from mshv_async.explore.finishing import finish
@@ -27,7 +26,7 @@ from mshv_async.sim import run_on_stage
 from mshv_async.sim.strategies import SettlingDfs, SettlingStates, Stateful
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from mshv_async.explore.checking import ModelChecks
@@ -139,27 +138,6 @@ def _guarded(campaign: Campaign, act: Callable[[], None]) -> None:
         campaign.interrupted = campaign.stop.asked
         if not campaign.stop.asked:
             campaign.error = error
-
-
-@contextmanager
-def fewer_collections() -> Iterator[None]:
-    """Let the cyclic collector look less often: worlds die whole, a few thousand objects at once.
-
-    With the interpreter's own threshold a sixth of the time goes into looking. Only in the main
-    thread: beside other code the collector is not ours.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = gc.get_threshold()
-    gc.collect()  # what is garbage now must not be kept by the freeze
-    gc.freeze()
-    gc.set_threshold(50_000, 10, 10)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
-        gc.unfreeze()
 
 
 class Campaign:

@@ -15,6 +15,7 @@ import traceback
 from typing import TYPE_CHECKING
 
 from mshv_async.explore.batches import Batch, End, Figures, Player, figures
+from mshv_async.explore.collecting import THRESHOLD
 from mshv_async.sim import run_on_stage
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ class Worker:
             self._player = self._work.player()
             gc.collect()
             gc.freeze()
-            gc.set_threshold(50_000, 10, 10)  # as `fewer_collections` in a campaign of one process
+            gc.set_threshold(*THRESHOLD)
         board = self._board
 
         def leave(batch: Batch) -> bool:

@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from test_bugs import BUGS
 
 from mshv_async.driver import resolve_driver
-from mshv_async.explore.campaign import fewer_collections
+from mshv_async.explore.collecting import fewer_collections
 from mshv_async.explore.catalogue import make_strategy
 from mshv_async.explore.playing import Subject
 from mshv_async.scenario import Scenario
