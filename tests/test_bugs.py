@@ -240,7 +240,12 @@ def test_the_bug_is_found_within_the_budget(name):
     assert name in scenario.bugs
     schedules = 100 if bug.among else BUDGET
     campaign = explore_sync(
-        scenario, bug.driver, strategy="pct", seed=1, schedules=schedules, keep_going=bug.among
+        scenario,
+        bug.driver,
+        strategy="portfolio",
+        seed=1,
+        schedules=schedules,
+        keep_going=bug.among,
     )
     found = [f.finding.title for f in campaign.findings]
     assert (bug.title in found) if bug.among else (found == [bug.title])
@@ -255,7 +260,7 @@ def mended():
         pytest.param(name, driver, strategy, id=f"{name}-{driver}-{strategy}")
         for name, bug in BUGS.items()
         for driver in bug.mended
-        for strategy in ("pct", "random")
+        for strategy in ("portfolio", "random")
     ]
 
 
@@ -285,7 +290,7 @@ def expectations():
 def test_what_a_scenario_expects_of_a_driver_is_what_comes_out(name, driver):
     scenario = Scenario.load(name)
     schedules = NARROW.get((name, driver)) or ENDLESS.get((name, driver)) or 200
-    outcome, _ = explored(scenario, driver, "pct", schedules)
+    outcome, _ = explored(scenario, driver, "portfolio", schedules)
     assert outcome.as_expected, (outcome.expected, [f.title for f in outcome.findings])
     _, verdicts = explored(scenario, driver, "random", min(schedules, 100 if LONG else 20))
     assert verdicts <= set(outcome.expected)

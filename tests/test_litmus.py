@@ -29,7 +29,7 @@ def test_the_litmus_is_two_pages_two_vps_and_one_reclaim():
     assert [plan.kind for plan in litmus.threads] == ["vp", "vp", "reclaimer"]
 
 
-@pytest.mark.parametrize("strategy", ["pct", "random"])
+@pytest.mark.parametrize("strategy", ["portfolio", "random"])
 def test_the_litmus_is_clean_with_fix1(strategy):
     litmus = Scenario.load("litmus/two-vps-one-reclaimer")
     campaign = explore_sync(litmus, "fix1", strategy=strategy, schedules=1_000 if LONG else 200)

@@ -19,7 +19,7 @@ from mshv_async.scenario.shipped import shipped_paths
 LONG = os.environ.get("MSHV_ASYNC_LONG") == "1"
 PREFIX = "teardown/"
 ORDERS = [name.removeprefix(PREFIX) for name in shipped_paths() if name.startswith(PREFIX)]
-SAMPLES = {"pct": 1_000, "random": 1_000} if LONG else {"pct": 6, "random": 3}
+SAMPLES = {"portfolio": 1_000, "random": 1_000} if LONG else {"portfolio": 6, "random": 3}
 
 QUIET = "+quiet-fault-failure"  # a fault on memory that was unmapped warns (C22)
 UNMAP_FIRST = "+unmap-before-notifier-removal"  # pages freed in between are still mapped (X01)

@@ -106,7 +106,9 @@ class PinStability(LateInvariant):
                     return
 
     def _pinned_regions(self) -> list[MshvMemRegion]:
-        return [r for r in self.world.alive if not is_movable(r) and not is_mmio(r)]
+        """Return the regions that were made to be pinned; one that is being made is nothing yet."""
+        made = [region for region in self.world.alive if region.partition is not None]
+        return [region for region in made if not is_movable(region) and not is_mmio(region)]
 
     def _forget(self, lo: int, hi: int) -> None:
         self._show_only(

@@ -115,7 +115,7 @@ def traced(seed: int, **options: Any) -> str:
     return drive(body, seed=seed, **options)
 
 
-@pytest.mark.parametrize("strategy", ["pct", "random"])
+@pytest.mark.parametrize("strategy", ["portfolio", "random"])
 def test_the_seed_alone_decides_how_calls_interleave(strategy: str) -> None:
     first = [traced(seed, strategy=strategy) for seed in range(6)]
     assert first == [traced(seed, strategy=strategy) for seed in range(6)]

@@ -15,7 +15,7 @@ DISCARD = "[[thread]]\nkind = 'host'\nprogram = ['madvise dontneed 0x200 1']\n"
 
 
 @pytest.mark.parametrize("text", [PAGE + FOREVER + DISCARD, PAGE + FOREVER])
-@pytest.mark.parametrize("strategy", ["pct", "random"])
+@pytest.mark.parametrize("strategy", ["portfolio", "random"])
 def test_a_guest_that_goes_on_for_ever_ends_with_the_others(text: str, strategy: str) -> None:
     campaign = explore_sync(Scenario.parse(text), "fix1", strategy=strategy, schedules=60)
     assert (campaign.schedules, campaign.cut, list(campaign.findings)) == (60, 0, [])
@@ -27,7 +27,7 @@ def test_it_does_so_in_timed_mode() -> None:
     assert result.verdict == "clean"
 
 
-@pytest.mark.parametrize("strategy", ["pct", "random"])
+@pytest.mark.parametrize("strategy", ["portfolio", "random"])
 def test_the_guest_of_a_killed_thread_owes_nothing(strategy: str) -> None:
     text = PAGE + (
         "[[vp]]\nprogram = ['write 0x200', 'read 0x200']\n"

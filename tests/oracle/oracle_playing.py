@@ -36,7 +36,7 @@ def search(
     driver: Driver,
     schedules: int = SCHEDULES,
     *,
-    strategy: str = "pct",
+    strategy: str = "portfolio",
     keep_going: bool = False,
     preemptions: int | None = None,
 ) -> CampaignResult:
@@ -69,7 +69,7 @@ def _first(text: str, driver: Driver, verdict: str, schedules: int) -> FoundFind
     """
     seen: list[str] = []
     for keep_going in (False, True):
-        for strategy in ("pct", "random"):
+        for strategy in ("portfolio", "random"):
             result = search(text, driver, schedules, strategy=strategy, keep_going=keep_going)
             for finding in result.findings:
                 if finding.finding.verdict == verdict:
@@ -80,7 +80,7 @@ def _first(text: str, driver: Driver, verdict: str, schedules: int) -> FoundFind
 
 def silent(text: str, driver: Driver, schedules: int = 100) -> None:
     """Fail if two searches of ``schedules`` executions each find anything at all."""
-    for strategy in ("pct", "random"):
+    for strategy in ("portfolio", "random"):
         result = search(text, driver, schedules, strategy=strategy)
         for finding in result.findings:
             told = "\n  ".join((finding.finding.title, *finding.finding.story))

@@ -24,7 +24,7 @@ ROOT_SHORT = '[hypervisor]\ntables = "root"\n' + thread("vmm", "map 0x600 8KiB",
 
 def titles(scenario, driver, schedules=120):
     found_titles = set()
-    for strategy in ("pct", "random"):
+    for strategy in ("portfolio", "random"):
         result = search(scenario, driver, schedules, strategy=strategy, keep_going=True)
         found_titles |= {f.finding.title for f in result.findings}
     return found_titles

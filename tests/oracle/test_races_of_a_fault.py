@@ -84,7 +84,7 @@ def recording(rows: set[str]) -> type:
 )
 def test_the_rows_are_reached_and_silent(scenario, expected):
     rows: set[str] = set()
-    for strategy in ("pct", "random"):
+    for strategy in ("portfolio", "random"):
         assert not search(scenario, recording(rows), 150, strategy=strategy).findings
     assert expected <= rows, rows
 
