@@ -26,8 +26,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from test_bugs import BUGS
 
 from mshv_async.driver import resolve_driver
-from mshv_async.explore.collecting import fewer_collections
 from mshv_async.explore.catalogue import make_strategy
+from mshv_async.explore.collecting import fewer_collections
 from mshv_async.explore.playing import Subject
 from mshv_async.scenario import Scenario
 from mshv_async.scenario.shipped import shipped_paths
