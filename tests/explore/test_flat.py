@@ -11,7 +11,7 @@ from mshv_async.explore.campaign import explore_sync
 from mshv_async.scenario import Scenario
 
 LONG = bool(os.environ.get("MSHV_ASYNC_LONG"))
-SCHEDULES = 200_000 if LONG else 3_000
+SCHEDULES = 200_000 if LONG else 1_500
 
 SMALL = Scenario.parse(
     "summary = 'a page that a guest and a device use'\n"

@@ -26,7 +26,7 @@ from mshv_async.scenario import Scenario
 UNMAP = Scenario.load("bugs/unmap-during-fault")
 PACKAGE = str(Path(mshv_async.__file__).parents[1])
 KILLS = 20 if os.environ.get("MSHV_ASYNC_LONG") else 3
-SCHEDULES = 4000 if os.environ.get("MSHV_ASYNC_LONG") else 800
+SCHEDULES = 4000 if os.environ.get("MSHV_ASYNC_LONG") else 500
 CAMPAIGN = ["explore", "bugs/unmap-during-fault", "--strategy", "random", "--keep-going"]
 CAMPAIGN += ["--no-shrink", "--schedules", str(SCHEDULES), "--json"]
 
