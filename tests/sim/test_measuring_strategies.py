@@ -6,9 +6,9 @@ import pytest
 from playing import operation, play_each
 from test_sampling_strategies import Cell, late_thread_comes_first, lost_update
 
-from mshv_async.sim import Mutex, step
+from mshv_async.sim import Mutex, Op, do, step
 from mshv_async.sim.inject import Injection
-from mshv_async.sim.strategies import Pct, Portfolio, Pos, RandomWalk, Urw
+from mshv_async.sim.strategies import Pct, Portfolio, Pos, RandomWalk, Starve, Urw
 from mshv_async.sim.strategies.portfolio import CYCLE, turn_of
 from mshv_async.sim.strategies.sampling import FAILURE_RATES, Sampling
 
@@ -183,3 +183,33 @@ def test_every_way_to_fail_is_chosen():
         strategy.begin(execution)
         chosen.add(strategy.value("label", 4))
     assert chosen == {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize("cls", [Pct, Pos, Urw, Starve, Portfolio])
+def test_a_thread_that_waits_in_a_loop_for_whom_it_is_served_by_lets_that_run(cls):
+    # They are one chain: had it one place, the first would go on until the fair tail.
+    steps = []
+
+    def build(rt):
+        done = []
+
+        async def master():
+            await step("begin")
+            while not done:
+                await do(Op("retry", yields=True))
+
+        async def server():
+            for _ in range(5):
+                await step("work")
+            done.append(True)
+
+        async def other():
+            for _ in range(5):
+                await step("work")
+
+        served = rt.spawn("master", lambda: operation(master()))
+        rt.spawn("server", lambda: operation(server()), daemon=True, for_thread=served)
+        rt.spawn("other", lambda: operation(other()))
+
+    play_each(build, cls(1), 60, lambda rt, _: steps.append(rt.steps))
+    assert max(steps) < 200

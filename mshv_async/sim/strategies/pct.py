@@ -93,7 +93,7 @@ class Pct(Probing):
             self._changes.discard(self._passed)
             self._lower(enabled[best])
             best = self._highest(enabled)
-        return best
+        return self.one_of(enabled, best, current)
 
     def _highest(self, enabled: Sequence[Thread]) -> int:
         priorities = self._priorities

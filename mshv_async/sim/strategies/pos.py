@@ -59,7 +59,7 @@ class Pos(Probing):
                 priority = priorities[chain] = self._rng.random()
             if priority > best_priority:
                 best, best_priority = index, priority
-        return best
+        return self.one_of(enabled, best, current)
 
     def _forget(self, rt: Runtime) -> None:
         """Drop the priorities of what ran since the last choice, and of what conflicts with it."""

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from mshv_async.sim.strategies.sampling import Sampling
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
     from mshv_async.sim.op import Op
     from mshv_async.sim.runtime import Runtime
@@ -142,6 +142,19 @@ class Probing(Sampling):
         """Remember the execution, to learn from it when it has ended."""
         if self.probing and not self._taught:
             self._rt = rt
+
+    def one_of(
+        self, enabled: Sequence[Thread], index: int, current: Thread | None, may: Sequence[int] = ()
+    ) -> int:
+        """Return ``index``, or that of another thread of its chain that can run (and ``may``).
+
+        They are equally likely, but one that has just offered the processor is passed over.
+        """
+        chain = chain_of(enabled[index])
+        same = [i for i in may or range(len(enabled)) if chain_of(enabled[i]) == chain]
+        if len(same) > 1 and current is not None and current.op.yields:
+            same = [i for i in same if enabled[i] is not current]
+        return same[0] if len(same) == 1 else same[int(self._rng.random() * len(same))]
 
     def attends(self, op: Op) -> bool:
         """Say whether the operation is on an object of the focus."""

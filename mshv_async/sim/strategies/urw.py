@@ -69,7 +69,8 @@ class Urw(Probing):
         if not may:
             self._next = ""
             may = list(range(len(enabled)))
-        return max(may, key=lambda index: self._priority(chains[index]))
+        best = max(may, key=lambda index: self._priority(chains[index]))
+        return self.one_of(enabled, best, current, may)
 
     def _count(self, rt: Runtime) -> None:
         """Take what ran since the last choice off the work that is left."""
