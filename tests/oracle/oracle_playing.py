@@ -57,22 +57,25 @@ def found(text: str, driver: Driver, verdict: str, schedules: int = SCHEDULES) -
     return _first(text, driver, verdict, schedules).first_schedule
 
 
-def finding_of(text: str, driver: Driver, verdict: str, schedules: int = SCHEDULES) -> Finding:
-    """Fail unless the search comes upon ``verdict``; return the finding."""
-    return _first(text, driver, verdict, schedules).finding
+def finding_of(
+    text: str, driver: Driver, verdict: str, schedules: int = SCHEDULES, told: str = ""
+) -> Finding:
+    """Fail unless the search comes upon ``verdict``, with ``told`` in its story; return it."""
+    return _first(text, driver, verdict, schedules, told).finding
 
 
-def _first(text: str, driver: Driver, verdict: str, schedules: int) -> FoundFinding:
+def _first(text: str, driver: Driver, verdict: str, schedules: int, told: str = "") -> FoundFinding:
     """Return the first of a verdict.
 
     Other findings on the way are no obstacle: one fault can show in several ways.
     """
     seen: list[str] = []
     for keep_going in (False, True):
-        for strategy in ("portfolio", "random"):
+        for strategy in ("portfolio", "pct", "random") if told else ("portfolio", "random"):
             result = search(text, driver, schedules, strategy=strategy, keep_going=keep_going)
             for finding in result.findings:
-                if finding.finding.verdict == verdict:
+                story = "\n".join(finding.finding.story)
+                if finding.finding.verdict == verdict and told in story:
                     return finding
                 seen.append(finding.finding.title)
     raise AssertionError(f"no {verdict} in {schedules} executions, but {seen or 'nothing'}")

@@ -136,7 +136,7 @@ CLOSE = WORLDS["processor first"]
     ],
 )
 def test_what_a_destroy_forgets_is_found(driver, told):
-    finding = finding_of(CLOSE, driver, CLEAN)
+    finding = finding_of(CLOSE, driver, CLEAN, told=told)
     assert any(told in line for line in finding.story), finding.story
 
 
@@ -160,7 +160,7 @@ def test_a_destroy_that_does_not_wait_for_signals_is_found(monkeypatch):
         await self.signal(HvMessageType.OPAQUE_INTERCEPT)
 
     monkeypatch.setattr(VirtualProcessor, "_tell_root", tell)
-    finding = finding_of(CLOSE, NeverDrains, "invariant:kick")
+    finding = finding_of(CLOSE, NeverDrains, "invariant:kick", told="one is still under way")
     assert "one is still under way" in finding.story[1]
 
 
