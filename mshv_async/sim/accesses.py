@@ -53,18 +53,28 @@ class Footprint:
 
     ``guards``: of the ordering objects that it met, by name, which of their guards held before.
     ``fatal``: it ended the execution before its time. ``ends``: and what that came to depends on
-    where all others stood.
-    ``stand``: where the thread stood before, if that is recorded. ``waited``: the accesses that
-    its declaration and its guard make. ``bits``: all accesses as
+    where all others stood. ``waited``: the accesses that its declaration and its guard make.
+
+    ``stand``: where the thread stood before, if that is recorded. ``bits``: all accesses as
     :class:`~mshv_async.sim.futures.Futures` numbers them, -1 until it does.
     """
 
-    __slots__ = ("accesses", "bits", "ends", "fatal", "guards", "op", "stand", "tid", "waited")
+    __slots__ = (
+        "accesses",
+        "bits",
+        "ends",
+        "fatal",
+        "guards",
+        "op",
+        "stand",
+        "tid",
+        "waited",
+    )
 
-    def __init__(self, tid: int, op: Op, stand: Stand = ()) -> None:
+    def __init__(self, tid: int, op: Op) -> None:
         self.tid = tid
         self.op = op
-        self.stand = stand
+        self.stand: Stand = ()
         self.waited: tuple[tuple[Place, Access], ...] = ()
         self.bits = -1
         self.accesses: dict[Place, list[Access]] = {}
@@ -152,8 +162,9 @@ class AccessRecorder:
             self._step = None
             self.steps.append(None)
             return
-        stand = self.locate(thread) if self.locate is not None else ()
-        self._step = step = Footprint(thread.tid, op, stand)
+        self._step = step = Footprint(thread.tid, op)
+        if self.locate is not None:
+            step.stand = self.locate(thread)
         self.steps.append(step)
         self._declared(step, thread, op)
 

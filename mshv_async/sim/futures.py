@@ -1,14 +1,18 @@
 """What each thread may still touch: learned from executions, for search that leaves steps out.
 
 A thread stands somewhere: at a line of each function on its stack, before a declared operation.
-For each such place all accesses are kept that were ever seen to follow from it, to the end of the
-thread and of those that it created: its *future*. If the next step of a thread conflicts with
-nothing in the futures of all others, then it may go first: whatever they do before it, nothing
-would come out differently (a persistent set of one; Godefroid, Partial-Order Methods for the
-Verification of Concurrent Systems, 1996). Static analysis would find such futures from the code;
-here they are learned, and a search that relied on them is only believed if it met nothing new:
-the first step that touches something new for its place would show in the reduced search too,
-since all steps before it were as learned.
+For each such place all accesses are kept that can follow from it, to the end of the thread and of
+those that it created: its *future*. If the next
+step of a thread conflicts with nothing in the futures of all others, then it may go first:
+whatever they do before it, nothing would come out differently (a persistent set of one; Godefroid,
+Partial-Order Methods for the Verification of Concurrent Systems, 1996).
+
+Static analysis would find futures from the code; here they are learned. Executions show which
+place follows which, and what each step touches; a future is what the steps touch at all places
+that can be reached. An answer relies on what is known when it is given, so it is remembered, and
+whatever is learned later is held against it (``broken``). A search is believed if nothing that it
+met broke an answer that it relied on: of all executions in which a thread does what is not known,
+take the shortest; all steps before are as known, so the search met it, or one like it, too.
 
 Accesses are numbered, and sets of them are bits of one integer.
 """
@@ -18,11 +22,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mshv_async.sim.accesses import WRITE, clash
+from mshv_async.sim.shared import model_class
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from mshv_async.sim.accesses import Access, Footprint, Place, Stand
+    from mshv_async.sim.op import Op
     from mshv_async.sim.thread import Thread
 
 #: A place of which more ranges are touched than this counts as touched whole.
@@ -58,6 +64,7 @@ class Futures:
         self._steps: dict[Stand, int] = {}
         self._waits: dict[Stand, int] = {}  # what decides whether the step there can happen
         self._after: dict[Stand, int] = {}
+        self._before: dict[Stand, set[Stand]] = {}  # which stands lead to one directly
         self._against: dict[int, int] = {}
         # Relied on: what follows from there, the step there, or what that step waits for,
         # conflicts with none of these.
@@ -122,33 +129,55 @@ class Futures:
 
     # -- learning --------------------------------------------------------------------------
 
-    def learn(self, steps: Sequence[Footprint], parents: dict[int, int]) -> None:
-        """Take over one execution: its steps in order, and which step created a thread."""
-        after: dict[int, int] = {}
+    def learn(
+        self, steps: Sequence[Footprint], parents: Mapping[int, int], ends: Mapping[int, Stand]
+    ) -> None:
+        """Take over one execution.
+
+        ``steps`` in order; ``parents``: by tid of a thread that was created, which step did it;
+        ``ends``: where the threads stood that had not finished when it was cut, if it was.
+        """
+        next_stand: dict[int, Stand] = dict(ends)
         children: dict[int, list[int]] = {}
         for tid, index in parents.items():
             children.setdefault(index, []).append(tid)
         for index in range(len(steps) - 1, -1, -1):
             step = steps[index]
-            bits = self.bits(step)
-            seen = after.get(step.tid, 0) | bits
-            for tid in children.get(index, ()):
-                seen |= after.get(tid, 0)
-            after[step.tid] = seen
-            stand = step.stand
-            known = self._after.get(stand, 0)
-            if seen & ~known:
-                self._after[stand] = known | seen
-                met = self._not_after.get(stand)
-                if met:
-                    self.broken |= bool(self.against(seen & ~known) & met)
-            self._learn_step(step, stand, bits)
+            self._learn_step(step, step.stand)
+            for tid in (step.tid, *children.get(index, ())):
+                if tid in next_stand:
+                    self._lead(step.stand, next_stand[tid])
+            next_stand[step.tid] = step.stand
 
-    def _learn_step(self, step: Footprint, stand: Stand, bits: int) -> None:
+    def _lead(self, stand: Stand, to: Stand) -> None:
+        """Note that one stand can follow another."""
+        before = self._before.setdefault(to, set())
+        if stand not in before:
+            before.add(stand)
+            self._grow(stand, self._after.get(to, 0))
+
+    def _grow(self, stand: Stand, bits: int) -> None:
+        """Enter what can follow from a stand, there and at all that lead to it."""
+        todo = [(stand, bits)]
+        while todo:
+            stand, bits = todo.pop()
+            known = self._after.get(stand, 0)
+            new = bits & ~known
+            if not new:
+                continue
+            self._after[stand] = known | new
+            met = self._not_after.get(stand)
+            if met:
+                self.broken |= bool(self.against(new) & met)
+            todo += [(earlier, new) for earlier in self._before.get(stand, ())]
+
+    def _learn_step(self, step: Footprint, stand: Stand) -> None:
+        bits = self.bits(step)
         known = self._steps.get(stand, 0)
         if not bits & ~known:
             return
         self._steps[stand] = known | bits
+        self._grow(stand, bits)
         waits = 0
         for place, access in step.waited:
             waits |= 1 << self._number(place, access)
@@ -169,11 +198,15 @@ class Futures:
         one of them may go first only if none of the others can go before it.
         """
         stands = {t.tid: stand_of(t) for t in threads}
-        after = self._after
         groups: dict[int, int] = {}
         for t in threads:
+            future = self._after.get(stands[t.tid])
+            if future is None:
+                future = self._declared(t.op)
+                if future < 0:
+                    return -1
             root = _root(t)
-            groups[root] = groups.get(root, 0) | after.get(stands[t.tid], 0)
+            groups[root] = groups.get(root, 0) | future
         for index, thread in enumerate(enabled):
             root = _root(thread)
             others = 0
@@ -186,6 +219,13 @@ class Futures:
                 self._rely(thread, mine, rest, stands, others)
                 return index
         return -1
+
+    def _declared(self, op: Op) -> int:
+        """Return what is known of a stand that nobody went on from; -1: too little."""
+        obj = op.obj
+        if obj is not None and model_class(obj)._sync:  # type: ignore[attr-defined]
+            return 1 << self._number((op.object_name, ""), (0, 0, WRITE))
+        return 0 if op.guard is None else -1
 
     def _first(
         self,

@@ -7,8 +7,9 @@ Partial-Order Methods for the Verification of Concurrent Systems, 1996):
 
 - A thread whose next step conflicts with nothing that the others may still do goes first, alone,
   and no key is taken there (:mod:`mshv_async.sim.futures`: a persistent set of one). What others
-  may still do is learned from executions, the first ones being random; when something new shows,
-  the search begins again, so that the last pass stands on what it itself has not contradicted.
+  may still do is learned from executions, the first ones being samples; when something shows that
+  an answer relied on not to happen, the search begins again, so that the last pass stands on what
+  it itself has not contradicted.
 - Sleep sets: after a thread was explored from a state, it need not go first in the branches that
   begin with the other threads, until one of them conflicts with it. A state that is met again
   with threads awake that slept the time before is explored for those (the book's section 5.3).
@@ -22,24 +23,30 @@ state then, and so is who ran last.
 
 from __future__ import annotations
 
-import random
 from typing import TYPE_CHECKING
 
 from mshv_async.sim.accesses import Footprint, conflict
 from mshv_async.sim.futures import Futures, stand_of
 from mshv_async.sim.statekey import state_key
+from mshv_async.sim.strategies.pct import Pct
+from mshv_async.sim.strategies.pos import Pos
+from mshv_async.sim.strategies.random_walk import RandomWalk
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from mshv_async.sim.accesses import Stand
     from mshv_async.sim.runtime import Runtime
+    from mshv_async.sim.strategies.base import Strategy
     from mshv_async.sim.thread import Thread
 
 SEEN = -1
 """What ``pick`` returns instead of an index: this state was explored, end the execution."""
 
-#: Random executions that futures are learned from before the search begins.
-LEARNING = 48
+#: Sampled executions that futures are learned from before the search begins.
+LEARNING = 150
+#: A pass that is broken goes on for so many executions at least: there is more to learn.
+PATIENCE = 500
 
 Sleep = dict[int, Footprint]
 """Threads that need not go first, by tid, each with the step that it would take."""
@@ -85,13 +92,15 @@ class Stateful:
         self._depth = 0
         self._fresh = 0  # depth from which on the execution leaves the path of the one before
         self._spent = 0
+        self._patience = 0  # how many executions a broken pass has
         self._seen: dict[bytes, frozenset[int] | int] = {}
         self._futures = Futures()
         self._steps: list[Footprint] = []
-        self._parents: dict[int, int] = {}
+        self._ends: dict[int, Stand] = {}  # where threads stood that had not finished at a cut
         self._rt: Runtime | None = None
         self._key: bytes | None = None  # of the state that was decided in last
-        self._rng: random.Random | None = None
+        self._learners: tuple[Strategy, ...] = (Pct(1), Pos(1), RandomWalk(1))
+        self._learner: Strategy | None = None
         self.prefix = 0
         self.restarts = 0
         self.searched = 0
@@ -108,27 +117,38 @@ class Stateful:
     def begin(self, execution: int) -> bool:
         """Learn from the last execution, then go back to the deepest branch with an option left."""
         reduced = self._limit is None
-        broken = self._learned() if reduced else False
+        if reduced:
+            self._learned()
         self._depth = self._spent = 0
         self._rt = None
         if reduced and execution < LEARNING:
-            self._rng = random.Random(execution)
+            self._learner = self._learners[execution % len(self._learners)]
+            self._learner.begin(execution)
             self._fresh = 0
             return True
-        if self._rng is not None or broken:
-            self._rng = None
-            self.restarts += broken
-            self._futures.forget_answers()
-            self.searched = self.cycles = 0
-            self._path = []
-            self._seen = {}
-        elif execution > 0 and not self._next_option():
-            self.exhausted = True
-            return False
+        if self._learner is not None:
+            self._learner = None
+            self._begin_pass()
+        elif self._futures.broken and self.searched >= self._patience:
+            self.restarts += 1
+            self._begin_pass()
+        elif self.searched and not self._next_option():
+            if not self._futures.broken:
+                self.exhausted = True
+                return False
+            self.restarts += 1
+            self._begin_pass()
         self.searched += 1
         self.prefix = max(len(self._path) - 1, 0)
         self._fresh = max((n for n, b in enumerate(self._path) if b.tids), default=-1)
         return True
+
+    def _begin_pass(self) -> None:
+        self._futures.forget_answers()
+        self._patience = 0
+        self.searched = self.cycles = 0
+        self._path = []
+        self._seen = {}
 
     def _next_option(self) -> bool:
         path = self._path
@@ -143,11 +163,14 @@ class Stateful:
             path.pop()
         return False
 
-    def _learned(self) -> bool:
-        """Take over what the last execution did; say whether it breaks the search."""
+    def _learned(self) -> None:
+        """Take over what the last execution did.
+
+        If that breaks the pass, as much again is played before the next: there is more to learn.
+        """
         rt = self._rt
         if rt is None or rt.recorder is None:
-            return False
+            return
         recorded = rt.recorder.steps
         first = len(recorded)
         while first and recorded[first - 1] is not None:
@@ -160,9 +183,9 @@ class Stateful:
                     branch.taken = step
                 else:
                     branch.taken.join(step)
-        self._parents = dict(rt.recorder.parents)
-        self._futures.learn(self._steps, self._parents)
-        return self._futures.broken
+        self._futures.learn(self._steps, rt.recorder.parents, self._ends)
+        if self._futures.broken and not self._patience:
+            self._patience = max(2 * self.searched, PATIENCE)
 
     # -- decisions -------------------------------------------------------------------------
 
@@ -171,18 +194,19 @@ class Stateful:
         rt = enabled[0].rt
         if self._rt is None:
             self._begun(rt)
-        if self._rng is not None:
-            return int(self._rng.random() * len(enabled))
+        if self._learner is not None:
+            return self._learner.pick(enabled, current)
         if self._depth < len(self._path):
             return self._follow(rt, enabled, current)
         return self._go_on(rt, enabled, current)
 
     def _begun(self, rt: Runtime) -> None:
         self._rt = rt
+        self._ends = {}
         recorder = rt.recorder
         assert recorder is not None
         recorder.locate = stand_of
-        recorder.on = rt.suspended = self._rng is not None or not self._path
+        recorder.on = rt.suspended = self._learner is not None or not self._path
 
     def _follow(self, rt: Runtime, enabled: Sequence[Thread], current: Thread | None) -> int:
         branch = self._path[self._depth]
@@ -206,11 +230,11 @@ class Stateful:
         else:
             asleep = self._asleep(rt)
             if asleep is None:
-                return SEEN
+                return self._cut(rt)
             sleep = asleep
             options = self._reduced(rt, enabled, sleep)
         if not options:
-            return SEEN
+            return self._cut(rt)
         branch = _Branch(options, tids, sleep)
         branch.step = rt.steps
         branch.key = self._key
@@ -219,6 +243,11 @@ class Stateful:
         index = tids.index(options[0])
         self._count(enabled, current, index)
         return index
+
+    def _cut(self, rt: Runtime) -> int:
+        """End the execution: what follows from here was explored, or is elsewhere."""
+        self._ends = {t.tid: stand_of(t) for t in rt.all_threads if not t.finished}
+        return SEEN
 
     def _count(self, enabled: Sequence[Thread], current: Thread | None, index: int) -> None:
         if current is None or current.op.yields or enabled[index] is current:
@@ -281,9 +310,8 @@ class Stateful:
 
     def value(self, label: str, bound: int) -> int:
         """Enumerate the values of a data choice, the benign one first."""
-        del label
-        if self._rng is not None:
-            return int(self._rng.random() * bound)
+        if self._learner is not None:
+            return self._learner.value(label, bound)
         if self._depth < len(self._path):
             branch = self._path[self._depth]
             assert len(branch.options) == bound, "an execution did not repeat its prefix"
