@@ -60,8 +60,8 @@ class StateWatch:
     def _arrived(self, rt: Runtime) -> None:
         tape, step = rt.tape, self._step
         self._step = self._key = None
-        if len(tape) + 1 < rt.strategy.prefix:
-            return
+        if len(tape) + 1 < rt.strategy.prefix or rt.fair:
+            return  # repeated; or the fair scheduler decides, whose own state is in no key
         choices = tuple(tape[self._decided :])
         key = self._known.expected(step, choices) if step is not None else None
         if key is None:
@@ -217,7 +217,11 @@ class ModelChecks:
         second = await self._continue(subject, stage, other[0])
         a, b = step_lines(first)[one[1] :], step_lines(second)[other[1] :]
         # How far it is to the bound at which an execution turns fair is not in the key.
-        within = [rt.fair_since - v[1] for rt, v in ((first, one), (second, other)) if rt.fair]
+        within = [
+            rt.chosen_until - visit[1]
+            for rt, visit in ((first, one), (second, other))
+            if rt.chosen_until is not None
+        ]
         if within:
             a, b = a[: min(within)], b[: min(within)]
         if a == b and (within or _title(first) == _title(second)):

@@ -71,6 +71,8 @@ class Planted:
     position: int = field(default=0, init=False)
     rest: Fifo = field(default_factory=Fifo, init=False)
     suspended = False
+    records = False
+    probes = 0
 
     def begin(self, execution: int) -> bool:
         return execution == 0
