@@ -1,4 +1,4 @@
-"""Host page frames: reference counts, contents, allocation (spec.md 1.1, 1.2)."""
+"""Host page frames: generations, reference counts, contents, allocation (spec.md 1.1, 1.2)."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from mshv_async.sim import (
     Op,
     Shared,
     Tag,
+    Token,
     WaitQueue,
     current_or_none,
     do,
@@ -110,8 +111,8 @@ class HostMemory(Shared):
         self.oom_killer = oom_killer
         self.grain = Grain(()) if grain is None else grain
         self.frames: LockedMap[FrameState] = LockedMap(f"{name}.frames")
-        self.frames.set(ZERO_PFN, ZERO_PFN + 1, FrameState(refs=1))
-        self.frames.set(ZERO_PFN + 1, pages, FrameState())
+        self.frames.set(ZERO_PFN, ZERO_PFN + 1, FrameState(Token(0), refs=1))
+        self.frames.set(ZERO_PFN + 1, pages, FrameState(Token(0)))
         self.free: LockedMap[bool] = LockedMap(f"{name}.free")
         self.free.set(ZERO_PFN + 1, pages, True)
         self._nr_free = self._room = pages - 1
@@ -141,7 +142,7 @@ class HostMemory(Shared):
         """Return the first of ``npages`` pfns above RAM for device memory, 2 MiB aligned."""
         first = self.device_pfn
         self.device_pfn += -(-npages // PMD_PAGES) * PMD_PAGES
-        self.frames.set(first, first + npages, FrameState(refs=1))
+        self.frames.set(first, first + npages, FrameState(Token(0), refs=1))
         return first
 
     # -- allocation ------------------------------------------------------------------------
@@ -228,7 +229,8 @@ class HostMemory(Shared):
             taken += self.free.lowest(ZERO_PFN + 1, home, rest)
         for lo, stop in taken:
             self._taken(lo, stop)
-            self.frames.set(lo, stop, FrameState(refs=1))
+            for a, b, state in self.frames.runs(lo, stop):
+                self.frames.set(a, b, state._replace(refs=1))
         return taken
 
     def _home(self, n: int) -> int:
@@ -265,9 +267,10 @@ class HostMemory(Shared):
         return self.folios.get(pfn) or Folio(pfn)
 
     def free_pages(self, pfn_lo: int, n: int) -> None:
-        """Free frames: their contents die."""
+        """Free frames: their contents die and their generation ends."""
         hi = pfn_lo + n
-        self.frames.set(pfn_lo, hi, FrameState())
+        for a, b, state in self.frames.runs(pfn_lo, hi):
+            self.frames.set(a, b, FrameState(Token(state.gen.n + 1)))
         if self.contents.worth_asking and self.contents.runs(pfn_lo, hi):
             self.contents.clear(pfn_lo, hi)
         self.free.set(pfn_lo, hi, True)
@@ -322,14 +325,14 @@ class HostMemory(Shared):
         """Count a mapping of ``n`` frames at ``vpn`` and on; it holds their allocation's ref."""
         hi = pfn_lo + n
         for a, b, s in self.frames.runs(pfn_lo, hi):
-            self.frames.set(a, b, FrameState(s.refs, s.maps + 1, s.pins, s.lazyfree))
+            self.frames.set(a, b, FrameState(s.gen, s.refs, s.maps + 1, s.pins, s.lazyfree))
         self.rmap.set(pfn_lo, hi, Mapping(mm, vpn))
 
     def remove_rmap(self, pfn_lo: int, n: int) -> None:
         """Uncount a mapping; its reference stays until the page is released."""
         hi = pfn_lo + n
         for a, b, s in self.frames.runs(pfn_lo, hi):
-            self.frames.set(a, b, FrameState(s.refs, s.maps - 1, s.pins, s.lazyfree))
+            self.frames.set(a, b, FrameState(s.gen, s.refs, s.maps - 1, s.pins, s.lazyfree))
         self.rmap.clear(pfn_lo, hi)
 
     def set_lazyfree(self, pfn_lo: int, n: int, lazyfree: bool) -> None:

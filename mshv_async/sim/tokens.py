@@ -34,7 +34,7 @@ class Seq:
 
 
 class Token:
-    """A serial number: equality only."""
+    """A generation or serial number: equality only."""
 
     __slots__ = ("n",)
 

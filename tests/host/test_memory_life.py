@@ -111,15 +111,17 @@ def test_memory_that_is_gone_is_enomem():
 # -- frames ----------------------------------------------------------------------------------
 
 
-def test_freed_frame_is_reused_with_no_content():
+def test_freed_frame_is_reused_lowest_first_with_a_new_generation_and_no_content():
     world = World(2)
 
     async def body():
         await store(world.mm, BASE, A)
         pfn = world.mm.ptes.get(VPN).pfn
+        old = world.host.state(pfn).gen
         await madvise(world.mm, BASE, PAGE, "dontneed")
         await store(world.mm, BASE + PAGE, B)
         assert world.mm.ptes.get(VPN + 1).pfn == pfn
+        assert world.host.state(pfn).gen != old
         return await touch(world.mm, BASE)
 
     assert run(world, body)[0] == 0
