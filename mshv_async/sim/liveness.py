@@ -116,8 +116,8 @@ def _alone(rt: Runtime, thread: Thread) -> bool:
 def others_bound(rt: Runtime) -> None:
     """Judge threads that wait while the others step; called every few hundred steps.
 
-    A thread that was not let begin has no operation yet, but is owed its first step all the same:
-    else one that runs for ever and comes first would never let the execution end. Nobody keeps a
+    A thread that could begin an operation is owed that all the same: else one that runs for ever
+    and comes first would never let the execution end. Nobody keeps a
     thread from running that sleeps until a time which has not come: it is owed something again
     from then on.
     """
@@ -125,8 +125,7 @@ def others_bound(rt: Runtime) -> None:
         return
     for thread in rt.live:
         ledger = thread.ledger
-        unborn = thread.op is START and not thread.daemon and not thread.forever
-        if not ledger.owes and not unborn:
+        if not ledger.owes and not _wants_to_begin(thread):
             continue
         if rt.fair and _asleep(rt, thread):
             ledger.mark = rt.steps
@@ -141,6 +140,21 @@ def others_bound(rt: Runtime) -> None:
         if had_turns or rt.steps - ledger.mark > LONG_BOUND * bound:
             _no_progress(rt, thread)
             return
+
+
+def _wants_to_begin(thread: Thread) -> bool:
+    """Whether a thread that comes to an end could go on to its next operation, but is not let.
+
+    Once it had its first step that is the strategy's doing: a fair scheduler passes nobody over.
+    """
+    if thread.daemon or thread.forever or thread.serves is not None:
+        return False
+    if thread.op is START:
+        return True
+    rt = thread.rt
+    if rt.fair or rt.timed or thread.ledger.own_steps > rt.bounds.progress_steps:
+        return False  # or it is let, and does something that is no operation
+    return thread.enabled
 
 
 def _asleep(rt: Runtime, thread: Thread) -> bool:

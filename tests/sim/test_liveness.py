@@ -15,7 +15,7 @@ from mshv_async.sim import (
     sleep_ns,
     step,
 )
-from mshv_async.sim.strategies import Fifo, RandomWalk
+from mshv_async.sim.strategies import Fifo, RandomWalk, Replay
 
 BOUND = Bounds(progress_steps=200, page_steps=4, max_steps=100_000)
 
@@ -204,6 +204,27 @@ def test_a_thread_that_was_never_let_begin_is_let_begin():
         rt.spawn("late", lambda: operation(step("late.works")))
 
     rt = play_once(build, Fifo(), bounds=BOUND)
+    assert verdict_of(rt) == CLEAN
+    assert rt.steps < 20 * BOUND.progress_steps
+
+
+def test_a_thread_between_two_operations_is_let_begin_the_next():
+    async def run():
+        while not current().rt.closing:
+            await step("runs")
+
+    async def twice():
+        await operation(step("first"))
+        await step("between")
+        await operation(step("second"))
+
+    def build(rt):
+        rt.spawn("late", twice)
+        rt.spawn("runner", run, forever=True)
+
+    # The first decisions are the late thread's; fifo then never comes back from the runner.
+    tape = [("thread", 0, 2), ("thread", 0, 2), ("thread", 1, 2)]
+    rt = play_once(build, Replay(tape), bounds=BOUND)
     assert verdict_of(rt) == CLEAN
     assert rt.steps < 20 * BOUND.progress_steps
 

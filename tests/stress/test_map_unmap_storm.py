@@ -18,7 +18,7 @@ count = 2
 program = ["read 0x200"]
 """)
 
-pytestmark = pytest.mark.mshv(EMPTY, driver="fix1+unmap-waits", seeds=range(12))
+pytestmark = pytest.mark.mshv(EMPTY, driver="fix1+unmap-waits+list-before-map", seeds=range(12))
 
 
 async def come_and_go(world: World, gfn: int, times: int) -> None:
