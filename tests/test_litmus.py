@@ -20,7 +20,7 @@ LONG = os.environ.get("MSHV_ASYNC_LONG") == "1"
 PREEMPTIONS, SCHEDULES, STATES = (2, 20_000, 1_200) if LONG else (1, 1_500, 800)
 
 #: Scenarios of which the suite takes fewer samples: many of a kind, or long executions.
-COSTLY = ("teardown/", "bugs/killed-while-host-reclaims")
+COSTLY = ("teardown/", "bugs/killed-while-host-reclaims", "bugs/discard-far-from-fault")
 
 
 def test_the_litmus_is_two_pages_two_vps_and_one_reclaim():
