@@ -101,6 +101,7 @@ def explore(
             workers=workers,
             keep_going=keep_going,
             shrink=shrink,
+            proves=True,
             progress=watch.progress,
             expect=watch.expect,
             checks=ModelChecks() if check else None,

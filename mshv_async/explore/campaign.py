@@ -72,6 +72,7 @@ def explore_sync(
     checks: ModelChecks | None = None,
     stop: Stop | None = None,
     shrink: bool = False,
+    proves: bool = False,
     shard: Shard = WHOLE,
     store: Path | None = None,
     resume: bool = False,
@@ -81,7 +82,8 @@ def explore_sync(
 
     Stops at the first finding unless ``keep_going``. ``checks`` runs the model checkers as well;
     ``audit`` plays each execution twice more and ends where one differs. ``shrink`` makes each
-    finding as small as it gets. ``shard`` plays part of the executions. ``store`` is a folder that
+    finding as small as it gets; ``proves`` checks the model after an exhausted search without a
+    finding, and states what is proved. ``shard`` plays part of the executions. ``store`` is a folder that
     keeps what was played, batch by batch; ``resume`` goes on from there.
     ``expect`` is told how many executions an exhaustive search is estimated to need.
 
@@ -98,6 +100,7 @@ def explore_sync(
         checks=checks,
         stop=stop,
         shrinks=shrink,
+        proves=proves,
         preemptions=preemptions,
         shard=shard,
         shadow=make_strategy(strategy, seed=seed, preemptions=preemptions) if audit else None,
@@ -153,12 +156,14 @@ class Campaign:
         checks: ModelChecks | None = None,
         stop: Stop | None = None,
         shrinks: bool = False,
+        proves: bool = False,
         preemptions: int | None = None,
         shard: Shard = WHOLE,
         shadow: Strategy | None = None,
     ) -> None:
         self.stop = stop or Stop()
         self.shrinks = shrinks
+        self.proves = proves
         self.subject = subject
         self.strategy = strategy
         self.strategy_name = strategy_name
@@ -344,7 +349,8 @@ class Campaign:
         )
         if self.error is None and errors:
             self.error = errors[0]
-        if self.exhausted and not (self.tally.findings or self.error or self.interrupted):
+        over = self.tally.findings or self.error or self.interrupted
+        if self.proves and self.exhausted and not over:
             self.proof = await prove(
                 self.subject,
                 stage,

@@ -212,7 +212,7 @@ def _explore(
     folder = None if out is None and not resume else _folder(out, situation.name, resume=resume)
     checks = ModelChecks() if check else None
     result = campaign.explore_sync(
-        situation, spec, checks=checks, shard=part, store=folder, **options
+        situation, spec, checks=checks, shard=part, store=folder, proves=True, **options
     )
     if result.error is not None:
         result.error.add_note(f"after {result.schedules} schedules")

@@ -20,7 +20,9 @@ SMALL = "litmus/one-access"
 
 @pytest.mark.parametrize("strategy", ["stateful", "dpor"])
 def test_a_small_scope_is_proved_and_the_statement_names_it(strategy):
-    campaign = explore_sync(Scenario.load(SMALL), "fix1", strategy=strategy, schedules=20_000)
+    campaign = explore_sync(
+        Scenario.load(SMALL), "fix1", strategy=strategy, schedules=20_000, proves=True
+    )
     proof = campaign.proof
     assert campaign.exhausted
     assert proof is not None
@@ -39,7 +41,9 @@ def test_a_bound_on_preemptions_and_permitted_failures_are_named():
         Scenario.load(SMALL).text
         + '\n[[inject]]\nat = "alloc.anon"\nerrno = "ENOMEM"\nwithin = "region_range_fault"\n'
     )
-    campaign = explore_sync(scenario, "fix1", strategy="dfs", preemptions=0, schedules=2_000)
+    campaign = explore_sync(
+        scenario, "fix1", strategy="dfs", preemptions=0, schedules=2_000, proves=True
+    )
     assert campaign.proof is not None
     assert campaign.proof.bounds[:2] == [
         "at most 0 preemptions in a schedule",
@@ -75,6 +79,6 @@ def test_explore_says_proved_only_when_nothing_is_left(budget, tmp_path, capsys)
 
 def test_a_search_that_found_something_has_proved_nothing():
     scenario = Scenario.load("bugs/map-during-touch")
-    campaign = explore_sync(scenario, "v6", strategy="stateful", schedules=3_000)
+    campaign = explore_sync(scenario, "v6", strategy="stateful", schedules=3_000, proves=True)
     assert campaign.findings
     assert campaign.proof is None
