@@ -83,8 +83,8 @@ def explore_sync(
     Stops at the first finding unless ``keep_going``. ``checks`` runs the model checkers as well;
     ``audit`` plays each execution twice more and ends where one differs. ``shrink`` makes each
     finding as small as it gets; ``proves`` checks the model after an exhausted search without a
-    finding, and states what is proved. ``shard`` plays part of the executions. ``store`` is a folder that
-    keeps what was played, batch by batch; ``resume`` goes on from there.
+    finding, and states what is proved. ``shard`` plays part of the executions. ``store`` is a
+    folder that keeps what was played, batch by batch; ``resume`` goes on from there.
     ``expect`` is told how many executions an exhaustive search is estimated to need.
 
     Raises DriverError, StrategyError, CampaignError; but what goes wrong after the first execution
