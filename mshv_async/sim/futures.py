@@ -64,7 +64,7 @@ class Futures:
         self._steps: dict[Stand, int] = {}
         self._waits: dict[Stand, int] = {}  # what decides whether the step there can happen
         self._after: dict[Stand, int] = {}
-        self._before: dict[Stand, set[Stand]] = {}  # which stands lead to one directly
+        self._before: dict[Stand, dict[Stand, None]] = {}  # which stands lead to one directly
         self._against: dict[int, int] = {}
         # Relied on: what follows from there, the step there, or what that step waits for,
         # conflicts with none of these.
@@ -151,9 +151,9 @@ class Futures:
 
     def _lead(self, stand: Stand, to: Stand) -> None:
         """Note that one stand can follow another."""
-        before = self._before.setdefault(to, set())
+        before = self._before.setdefault(to, {})
         if stand not in before:
-            before.add(stand)
+            before[stand] = None
             self._grow(stand, self._after.get(to, 0))
 
     def _grow(self, stand: Stand, bits: int) -> None:
@@ -172,22 +172,23 @@ class Futures:
             todo += [(earlier, new) for earlier in self._before.get(stand, ())]
 
     def _learn_step(self, step: Footprint, stand: Stand) -> None:
-        bits = self.bits(step)
-        known = self._steps.get(stand, 0)
-        if not bits & ~known:
-            return
-        self._steps[stand] = known | bits
-        self._grow(stand, bits)
-        waits = 0
+        bits, waits = self.bits(step), 0
         for place, access in step.waited:
             waits |= 1 << self._number(place, access)
-        self._waits[stand] = self._waits.get(stand, 0) | waits
-        apart = self._not_against.get(stand)
-        if apart:
-            self.broken |= bool(self.against(bits) & apart)
-        apart = self._not_meeting.get(stand)
-        if apart:
-            self.broken |= bool(self.against(waits) & apart)
+        known = self._steps.get(stand, 0)
+        if bits & ~known:
+            self._steps[stand] = known | bits
+            self._grow(stand, bits)
+            apart = self._not_against.get(stand)
+            if apart:
+                self.broken |= bool(self.against(bits) & apart)
+        # A guard may read, another time, what the step only touched before.
+        known = self._waits.get(stand, 0)
+        if waits & ~known:
+            self._waits[stand] = known | waits
+            apart = self._not_meeting.get(stand)
+            if apart:
+                self.broken |= bool(self.against(waits) & apart)
 
     # -- asking ----------------------------------------------------------------------------
 
