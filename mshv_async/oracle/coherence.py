@@ -5,13 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mshv_async.oracle.invariant import Invariant
-from mshv_async.oracle.observed import ALL_GFNS, PAGE_SHIFT, Observed, gfn_of, gfns_behind, vpn_of
+from mshv_async.oracle.observed import (
+    ALL_GFNS,
+    PAGE_SHIFT,
+    Observed,
+    covers,
+    gfns_behind,
+    vpn_of,
+)
 from mshv_async.sim import RangeMap, name_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from mshv_async.driver import MshvMemRegion
-    from mshv_async.host import Mm, MmuNotifierRange
-    from mshv_async.hyperv import HvPartition
+    from mshv_async.host import Mm, MmuNotifierRange, Pte
+    from mshv_async.hyperv import HvPartition, SlatEntry
 
 _WRITE_RIGHT = 0x2
 
@@ -21,7 +30,7 @@ class Coherence(Invariant):
     VMM's present entry names, and a writable one a writable one.
     """  # noqa: D205
 
-    __slots__ = ("fresh", "gfns", "open", "quiet_again", "vpns")
+    __slots__ = ("fresh", "gfns", "open", "quiet_again")
     _not_state = ("fresh", "quiet_again")  # empty between two steps
     invariant = "coherence"
     summary = "accessible SLAT entries equal the VMM's present page-table entries when quiescent"
@@ -29,9 +38,9 @@ class Coherence(Invariant):
     def __init__(self, world: Observed) -> None:
         super().__init__(world)
         self.open: tuple[MmuNotifierRange, ...] = ()
-        # Changed since the last quiescent moment: empty while no bracket is open.
-        self.gfns: RangeMap[bool] = RangeMap("oracle.changed_gfns")
-        self.vpns: RangeMap[bool] = RangeMap("oracle.changed_vpns")
+        # What changed since the last quiescent moment and is to be looked at in the next one: as
+        # long as it differs, so that the set says nothing that the tables do not say.
+        self.gfns: RangeMap[bool] = RangeMap("oracle.differing_gfns")
         self.fresh: list[tuple[bool, int, int]] = []  # changed in this step; whether in the VMM
         self.quiet_again = False  # the last bracket was closed in this step
         rt = world.rt
@@ -74,18 +83,18 @@ class Coherence(Invariant):
         self.world.rt.judge_later(self.judge)
 
     def judge(self) -> None:
-        """Compare what changed; while a bracket is open only remember it."""
+        """Compare what changed; while a bracket is open only remember what differs."""
         fresh, self.fresh = self.fresh, []
         again, self.quiet_again = self.quiet_again, False
-        if self.open:
-            for in_vmm, lo, hi in fresh:
-                (self.vpns if in_vmm else self.gfns).set(lo, hi, True)
-            return
         gfns = [(lo, hi) for in_vmm, lo, hi in fresh if not in_vmm]
         vpns = [(lo, hi) for in_vmm, lo, hi in fresh if in_vmm]
+        if self.open:
+            behind = [gfns_behind(r, lo, hi) for lo, hi in vpns for r in self.world.alive]
+            for lo, hi in _union(gfns + [(lo, hi) for lo, hi in behind if lo < hi]):
+                self._remember(lo, hi)
+            return
         if again:
-            gfns += self._taken(self.gfns)
-            vpns += self._taken(self.vpns)
+            gfns += self._taken()
         gfns, vpns = _union(gfns), _union(vpns)
         for region in self.world.movable():
             ranges = [gfns_behind(region, lo, hi) for lo, hi in vpns]
@@ -95,27 +104,49 @@ class Coherence(Invariant):
                 if lo < hi and self._differs(region, lo, hi):
                     return
 
-    def _taken(self, changed: RangeMap[bool]) -> list[tuple[int, int]]:
-        ranges = [(lo, hi) for lo, hi, _ in changed.runs(0, ALL_GFNS)]
+    def _remember(self, lo: int, hi: int) -> None:
+        """Note which accessible gfns of ``[lo, hi)`` differ, or lie in no single region."""
+        if self.gfns.runs(lo, hi):
+            self.gfns.clear(lo, hi)
+        for a, b, entry in self.world.hv_partition.slat.runs(lo, hi):
+            if entry.kind != "ram" or not entry.rights:
+                continue
+            around = [r for r in self.world.alive if covers(r, a) and covers(r, b - 1)]
+            if not around:
+                self.gfns.set(a, b, True)
+            for region in around:
+                for gfn, end, _, how in self._differences(region, a, b, entry):
+                    if how:
+                        self.gfns.set(gfn, end, True)
+
+    def _taken(self) -> list[tuple[int, int]]:
+        ranges = [(lo, hi) for lo, hi, _ in self.gfns.runs(0, ALL_GFNS)]
         if ranges:
-            changed.clear(0, ALL_GFNS)
+            self.gfns.clear(0, ALL_GFNS)
         return ranges
 
     def _differs(self, region: MshvMemRegion, lo: int, hi: int) -> bool:
         for a, b, entry in self.world.hv_partition.slat.runs(lo, hi):
             if entry.kind != "ram" or not entry.rights:
                 continue
-            vpn = vpn_of(region, a)
-            for x, _, pte in self.world.mm.ptes.pieces(vpn, vpn + b - a):
-                if pte is None or not pte.present or pte.pfn != entry.pfn + x - vpn:
-                    how = "maps another page"
-                elif entry.rights & _WRITE_RIGHT and not pte.write:
-                    how = "is writable"
-                else:
-                    continue
-                self._report(region, gfn_of(region, x), entry.advance(x - vpn), pte, how)
-                return True
+            for gfn, _, pte, how in self._differences(region, a, b, entry):
+                if how:
+                    self._report(region, gfn, entry.advance(gfn - a), pte, how)
+                    return True
         return False
+
+    def _differences(
+        self, region: MshvMemRegion, lo: int, hi: int, entry: SlatEntry
+    ) -> Iterator[tuple[int, int, Pte | None, str]]:
+        """Yield the gfns of a run of accessible entries with what is behind and how it differs."""
+        vpn = vpn_of(region, lo)
+        for x, y, pte in self.world.mm.ptes.pieces(vpn, vpn + hi - lo):
+            how = ""
+            if pte is None or not pte.present or pte.pfn != entry.pfn + x - vpn:
+                how = "maps another page"
+            elif entry.rights & _WRITE_RIGHT and not pte.write:
+                how = "is writable"
+            yield lo + x - vpn, lo + y - vpn, pte, how
 
     def _report(self, region: MshvMemRegion, gfn: int, entry: Any, pte: Any, how: str) -> None:
         there = "nothing"
