@@ -90,13 +90,14 @@ class FaultPath(RegionObjects):
             ret = await self.region_hmm_fault_and_lock(region, hmm_range)
             if ret != -EBUSY:
                 break
+            hmm_range = hmm_range.again()
         if not ret:
             self.region_record_pages(region, page_offset, hmm_range.hmm_pfns)
             ret = await self.region_remap_pages(
                 region, region.hv_map_flags, page_offset, page_count
             )
             await region.mutex.unlock()
-        await self.region_fault_free(hmm_range)
+        await self.region_fault_free(page_count)
         return ret
 
     async def region_fault_alloc(
@@ -115,9 +116,9 @@ class FaultPath(RegionObjects):
             default_flags=HMM_PFN_REQ_FAULT | HMM_PFN_REQ_WRITE,
         )
 
-    async def region_fault_free(self, range: HmmRange) -> None:
+    async def region_fault_free(self, page_count: int) -> None:
         """Free the array of a request."""
-        probe("driver.free", current(), range.hmm_pfns.count * POINTER_BYTES, "fault.pfns")
+        probe("driver.free", current(), page_count * POINTER_BYTES, "fault.pfns")
 
     async def region_hmm_fault_and_lock(self, region: MshvMemRegion, range: HmmRange) -> int:
         """Fill ``range`` and return 0 with the region mutex held and the result still true.

@@ -100,6 +100,22 @@ class HmmRange:
         self.default_flags = default_flags
         self.pfn_flags_mask = pfn_flags_mask
 
+    def again(self) -> HmmRange:
+        """Return the request for another attempt, with nothing in its array yet.
+
+        The kernel's callers use the same array, and nobody reads what an attempt that failed left
+        in it. So here it is gone, and no two states differ in it; unless the words are input too.
+        """
+        if self.pfn_flags_mask:
+            return self
+        return HmmRange(
+            self.notifier,
+            self.start,
+            self.end,
+            HmmPfns(self.hmm_pfns.count),
+            self.default_flags,
+        )
+
 
 class _Stop(NamedTuple):
     """Where the walk cannot go on: an errno, or a run of equal entries to be faulted in."""

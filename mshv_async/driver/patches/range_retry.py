@@ -49,7 +49,7 @@ class RangeRetry(V6):
             window = await self.region_window(region, hmm_range)
             await mmput(mm)
         if window is None:
-            await self.region_fault_free(hmm_range)
+            await self.region_fault_free(page_count)
             return None
         hmm_range.notifier = window
         return hmm_range
