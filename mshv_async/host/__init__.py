@@ -1,6 +1,6 @@
 """The host: a model of Linux memory management: anonymous memory, huge pages, device memory.
 
-Frames with generations, address spaces with their locks, the interval notifier, HMM, and those
+Frames with their counts, address spaces with their locks, the interval notifier, HMM, and those
 who take memory back: system calls, reclaim, the OOM reaper (spec.md 1 to 3).
 """
 

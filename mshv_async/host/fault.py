@@ -21,7 +21,6 @@ from mshv_async.host.notifier import (
 from mshv_async.host.page import PAGE_SHIFT
 from mshv_async.host.pte import PRESENT, SWAP, ZERO_PTE, Pte, PteState
 from mshv_async.host.vmfault import Fault, VmFault
-from mshv_async.host.zap import release
 from mshv_async.sim import SLEEP, Op, do, injected, note, probe
 
 if TYPE_CHECKING:
@@ -109,8 +108,9 @@ async def _map_zero_page(fault: Fault) -> VmFault:
 
 
 async def _anonymous_page(fault: Fault) -> VmFault:
-    runs = await fault.mm.host.alloc_pages(fault.hi - fault.lo, "anon")
-    return VmFault.OOM if runs is None else await _install(fault, runs)
+    if not await fault.mm.host.reserve_pages(fault.hi - fault.lo, "anon"):
+        return VmFault.OOM
+    return await _install(fault)
 
 
 async def _zero_page(fault: Fault) -> VmFault:
@@ -119,24 +119,22 @@ async def _zero_page(fault: Fault) -> VmFault:
         return await huge_zero_page(fault)
     if not fault.write:
         return VmFault.DONE
-    runs = await fault.mm.host.alloc_pages(fault.hi - fault.lo, "anon")
-    if runs is None:
+    if not await fault.mm.host.reserve_pages(fault.hi - fault.lo, "anon"):
         return VmFault.OOM
     start, end = fault.lo << PAGE_SHIFT, fault.hi << PAGE_SHIFT
     bracket = MmuNotifierRange(fault.mm, start, end, NotifierEvent.CLEAR)
     await invalidate_range_start(bracket)
-    ret = await _install(fault, runs)
+    ret = await _install(fault)
     await invalidate_range_end(bracket)
     return ret
 
 
 async def _swap_page(fault: Fault) -> VmFault:
     """Bring pages back from swap; writable only if written, as the slot is given up at once."""
-    runs = await fault.mm.host.alloc_pages(fault.hi - fault.lo, "swapin")
-    if runs is None:
+    if not await fault.mm.host.reserve_pages(fault.hi - fault.lo, "swapin"):
         return VmFault.OOM
     await do(fault.op("swap.read", sleep=True))
-    return await _install(fault, runs)
+    return await _install(fault)
 
 
 async def _present_page(fault: Fault) -> VmFault:
@@ -191,26 +189,23 @@ async def _upgrade(fault: Fault, *, write: bool) -> VmFault:
     return VmFault.DONE
 
 
-async def _install(fault: Fault, runs: Runs) -> VmFault:
+async def _install(fault: Fault) -> VmFault:
     """Map new frames where the old entries still are; give the others back."""
-    mm, lo = fault.mm, fault.lo
+    mm = fault.mm
     await do(fault.op("pte.set"))
+    left = fault.hi - fault.lo
     if mm.flags.unstable:
-        await release(mm.host, runs)
+        await mm.host.give_back(left)
         return VmFault.SIGBUS
-    leftover: Runs = []
-    at = lo
     for a, b, now in fault.unchanged():
-        leftover += slice_runs(runs, at - lo, a - at)
-        frames = slice_runs(runs, a - lo, b - a)
+        frames = mm.host.take_reserved(mm, a, b - a)
         if now is not None and now.state is SWAP:
             _fill_from_swap(mm.host, now.pfn, frames)
             mm.host.swap.release(now.pfn, now.pfn + b - a)
         mm.install(a, frames, write=fault.write)
         probe("pte.change", mm, a, b)
-        at = b
-    leftover += slice_runs(runs, at - lo, fault.hi - at)
-    await release(mm.host, leftover)
+        left -= b - a
+    await mm.host.give_back(left)
     return VmFault.DONE
 
 
@@ -219,22 +214,6 @@ def _fill_from_swap(host: HostMemory, slot: int, frames: Runs) -> None:
         for a, b, tag in host.swap.contents.runs(slot, slot + pfn_hi - pfn_lo):
             host.contents.set(pfn_lo + a - slot, pfn_lo + b - slot, tag)
         slot += pfn_hi - pfn_lo
-
-
-def slice_runs(runs: Runs, offset: int, n: int) -> Runs:
-    """Return the part of a list of runs that covers elements ``offset`` … ``offset + n``."""
-    found: Runs = []
-    for lo, hi in runs:
-        if n <= 0:
-            break
-        if offset >= hi - lo:
-            offset -= hi - lo
-            continue
-        stop = min(hi, lo + offset + n)
-        found.append((lo + offset, stop))
-        n -= stop - lo - offset
-        offset = 0
-    return found
 
 
 class _Moved:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from mshv_async.host.frame import FrameState
 from mshv_async.host.page import PMD_ORDER, PMD_PAGES, PUD_ORDER
-from mshv_async.sim import Token, oops, probe
+from mshv_async.sim import oops, probe
 
 if TYPE_CHECKING:
     from mshv_async.host.frames import HostMemory
@@ -41,7 +41,7 @@ def build_pools(host: HostMemory, small: int, large: int) -> int:
         for _ in range(count):
             head = -(-at >> order) << order
             at = head + (1 << order)
-            host.frames.set(head, at, FrameState(Token(0), 0))
+            host.frames.set(head, at, FrameState())
             host.folios.set(head, at, Folio(head, order, hugetlb=True))
             host.free_huge.set(head, at, order)
     return -(-at // PMD_PAGES) * PMD_PAGES
@@ -87,8 +87,7 @@ def put_large(host: HostMemory, folio: Folio, part: tuple[int, int], refs: int, 
 
 
 def _begin(host: HostMemory, folio: Folio) -> None:
-    for a, b, s in host.frames.runs(folio.head, folio.end):
-        host.frames.set(a, b, FrameState(s.gen, 1))
+    host.frames.set(folio.head, folio.end, FrameState(1))
 
 
 def _free(host: HostMemory, folio: Folio) -> None:
@@ -96,8 +95,7 @@ def _free(host: HostMemory, folio: Folio) -> None:
         host.folios.clear(folio.head, folio.end)
         host.free_pages(folio.head, folio.pages)
         return
-    for a, b, s in host.frames.runs(folio.head, folio.end):
-        host.frames.set(a, b, FrameState(Token(s.gen.n + 1), 0))
+    host.frames.set(folio.head, folio.end, FrameState())
     host.contents.clear(folio.head, folio.end)
     host.free_huge.set(folio.head, folio.end, folio.order)
     probe("frame.free", host, folio.head, folio.end)

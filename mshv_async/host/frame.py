@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from mshv_async.host.mm import Mm
-    from mshv_async.sim import Token
 
 PIN_BIAS: Final = 1024
 """What one pin adds to the reference count of a small folio; of a large one it is 1."""
@@ -15,12 +14,10 @@ PIN_BIAS: Final = 1024
 class FrameState(NamedTuple):
     """Counts of a frame. ``refs`` of 0 means free; a pin counts once in ``pins``, 1024 in ``refs``.
 
-    In a large folio a frame with ``refs`` of 0 is kept until the folio goes or is split. ``gen``
-    changes each time the frame is freed. ``lazyfree``: MADV_FREE was applied, so it may be dropped
-    while clean.
+    In a large folio a frame with ``refs`` of 0 is kept until the folio goes or is split.
+    ``lazyfree``: MADV_FREE was applied, so it may be dropped while clean.
     """
 
-    gen: Token
     refs: int = 0
     maps: int = 0
     pins: int = 0

@@ -1,4 +1,4 @@
-"""Host page frames: generations, reference counts, contents, allocation (spec.md 1.1, 1.2)."""
+"""Host page frames: reference counts, contents, allocation (spec.md 1.1, 1.2)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from mshv_async.sim import (
     Op,
     Shared,
     Tag,
-    Token,
     WaitQueue,
     current_or_none,
     do,
@@ -111,8 +110,8 @@ class HostMemory(Shared):
         self.oom_killer = oom_killer
         self.grain = Grain(()) if grain is None else grain
         self.frames: LockedMap[FrameState] = LockedMap(f"{name}.frames")
-        self.frames.set(ZERO_PFN, ZERO_PFN + 1, FrameState(Token(0), refs=1))
-        self.frames.set(ZERO_PFN + 1, pages, FrameState(Token(0)))
+        self.frames.set(ZERO_PFN, ZERO_PFN + 1, FrameState(refs=1))
+        self.frames.set(ZERO_PFN + 1, pages, FrameState())
         self.free: LockedMap[bool] = LockedMap(f"{name}.free")
         self.free.set(ZERO_PFN + 1, pages, True)
         self._nr_free = self._room = pages - 1
@@ -142,7 +141,7 @@ class HostMemory(Shared):
         """Return the first of ``npages`` pfns above RAM for device memory, 2 MiB aligned."""
         first = self.device_pfn
         self.device_pfn += -(-npages // PMD_PAGES) * PMD_PAGES
-        self.frames.set(first, first + npages, FrameState(Token(0), refs=1))
+        self.frames.set(first, first + npages, FrameState(refs=1))
         return first
 
     # -- allocation ------------------------------------------------------------------------
@@ -156,6 +155,50 @@ class HostMemory(Shared):
         if not await self.might_alloc(n, site, gfp):
             return None
         return self._take(n)
+
+    async def reserve_pages(self, n: int, site: str) -> bool:
+        """Allocate ``n`` frames for a fault, as :meth:`alloc_pages`; False if memory is short.
+
+        Nobody can tell which they are before an entry points to them: until then they only count.
+        """
+        if not await self.might_alloc(n, site):
+            return False
+        self._nr_free -= n
+        return True
+
+    def take_reserved(self, mm: Mm, vpn: int, n: int) -> Runs:
+        """Choose ``n`` of the frames that were reserved, for the entries from ``vpn`` on, in order.
+
+        Each page of an address space has a frame that is its first choice, and one that is its
+        second: while they are free, which frame a page has says little about the past.
+        """
+        self._nr_free += n
+        span = self.pages // 4
+        lo = (vpn + mm.colour) % span + self.pages - span if span else self.pages
+        if lo + n > self.pages:
+            return self._take(n)
+        pieces = self.free.pieces(lo, lo + n)
+        self._begin([(a, b) for a, b, free in pieces if free])
+        taken: Runs = []
+        for a, b, free in pieces:
+            taken += [(a, b)] if free else self._second_choice(a - span, b - span)
+        return taken
+
+    def _second_choice(self, lo: int, hi: int) -> Runs:
+        """Take the free ones of some frames, and any for those that are not."""
+        pieces = self.free.pieces(lo, hi)
+        self._begin([(a, b) for a, b, free in pieces if free])
+        taken: Runs = []
+        for a, b, free in pieces:
+            taken += [(a, b)] if free else self._take(b - a)
+        return taken
+
+    async def give_back(self, n: int) -> None:
+        """Return what was reserved and not taken; a step if there is any."""
+        if n:
+            await do(Op("page.free", self))
+            _told_room(self, "ask")
+            self._nr_free += n
 
     async def alloc_folio(self, order: int, site: str, gfp: str = "kernel") -> Folio | None:
         """Allocate a large folio, as :meth:`alloc_pages`; None also if no block is free.
@@ -227,11 +270,14 @@ class HostMemory(Shared):
         rest = n - sum(hi - lo for lo, hi in taken)
         if rest:
             taken += self.free.lowest(ZERO_PFN + 1, home, rest)
-        for lo, stop in taken:
-            self._taken(lo, stop)
-            for a, b, state in self.frames.runs(lo, stop):
-                self.frames.set(a, b, state._replace(refs=1))
-        return taken
+        return self._begin(taken)
+
+    def _begin(self, runs: Runs) -> Runs:
+        """Take free frames, with one reference each."""
+        for lo, hi in runs:
+            self._taken(lo, hi)
+            self.frames.set(lo, hi, FrameState(refs=1))
+        return runs
 
     def _home(self, n: int) -> int:
         """Return where the current thread begins to look for ``n`` frames."""
@@ -261,16 +307,16 @@ class HostMemory(Shared):
         self._nr_free -= hi - lo
         if current_or_none() is None:
             self._settled = max(self._settled, hi)
+            self._room = self._nr_free
 
     def folio(self, pfn: int) -> Folio:
         """Return the folio that a frame belongs to; an ordinary page is one of order 0."""
         return self.folios.get(pfn) or Folio(pfn)
 
     def free_pages(self, pfn_lo: int, n: int) -> None:
-        """Free frames: their contents die and their generation ends."""
+        """Free frames: their contents die."""
         hi = pfn_lo + n
-        for a, b, state in self.frames.runs(pfn_lo, hi):
-            self.frames.set(a, b, FrameState(Token(state.gen.n + 1)))
+        self.frames.set(pfn_lo, hi, FrameState())
         if self.contents.worth_asking and self.contents.runs(pfn_lo, hi):
             self.contents.clear(pfn_lo, hi)
         self.free.set(pfn_lo, hi, True)
@@ -325,14 +371,14 @@ class HostMemory(Shared):
         """Count a mapping of ``n`` frames at ``vpn`` and on; it holds their allocation's ref."""
         hi = pfn_lo + n
         for a, b, s in self.frames.runs(pfn_lo, hi):
-            self.frames.set(a, b, FrameState(s.gen, s.refs, s.maps + 1, s.pins, s.lazyfree))
+            self.frames.set(a, b, FrameState(s.refs, s.maps + 1, s.pins, s.lazyfree))
         self.rmap.set(pfn_lo, hi, Mapping(mm, vpn))
 
     def remove_rmap(self, pfn_lo: int, n: int) -> None:
         """Uncount a mapping; its reference stays until the page is released."""
         hi = pfn_lo + n
         for a, b, s in self.frames.runs(pfn_lo, hi):
-            self.frames.set(a, b, FrameState(s.gen, s.refs, s.maps - 1, s.pins, s.lazyfree))
+            self.frames.set(a, b, FrameState(s.refs, s.maps - 1, s.pins, s.lazyfree))
         self.rmap.clear(pfn_lo, hi)
 
     def set_lazyfree(self, pfn_lo: int, n: int, lazyfree: bool) -> None:

@@ -34,14 +34,19 @@ class MmFlags(Shared):
         self.oom_skip = False
 
 
+COLOUR = 1024
+
+
 class Mm(Shared):
     """An address space.
 
     ``users``: threads and temporary users; at zero it is dismantled. ``refs``: keeps the structure
-    only. ``threads``: those that a fatal signal to the process reaches.
+    only. ``threads``: those that a fatal signal to the process reaches. ``colour``: by how much
+    its pages' frames of choice are apart from those of other address spaces.
     """
 
     __slots__ = (
+        "colour",
         "flags",
         "host",
         "mmap_lock",
@@ -57,7 +62,7 @@ class Mm(Shared):
         "vmas",
     )
     _embedded = ("flags", "mmap_lock", "ptes", "refs", "rmap_lock", "users", "vmas")
-    _const = ("host", "op_flush", "op_get", "op_put", "threads", *_embedded)
+    _const = ("colour", "host", "op_flush", "op_get", "op_put", "threads", *_embedded)
 
     def __init__(self, host: HostMemory, name: str = "mm0", *, barging: bool = False) -> None:
         super().__init__(name)
@@ -71,6 +76,7 @@ class Mm(Shared):
         self.rmap_lock = RwSem(f"{name}.rmap_lock", "rmap_lock")
         self.subscriptions: NotifierSubscriptions | None = None
         self.threads: list[Thread] = []
+        self.colour = COLOUR * len(host.mms) + 1
         host.mms = (*host.mms, self)
         self.op_flush = Op("tlb.flush", self)
         self.op_get = Op("mm.get", self)

@@ -3,7 +3,7 @@
 The key walks everything that the roots and the threads' coroutines reach: slots of modelled
 objects, containers, and for each suspended coroutine its code, instruction and the locals that
 can still be read, with what lies on its evaluation stack. Objects are numbered by first visit, so
-aliasing counts and memory addresses do not. Sequence numbers, generations and page tags are
+aliasing counts and memory addresses do not. Sequence numbers, serial numbers and page tags are
 renamed by first occurrence. What the walk does not know it refuses (:class:`HiddenState`): state
 must not hide.
 

@@ -34,7 +34,7 @@ class Seq:
 
 
 class Token:
-    """A generation or serial number: equality only."""
+    """A serial number: equality only."""
 
     __slots__ = ("n",)
 

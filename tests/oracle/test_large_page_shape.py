@@ -47,7 +47,7 @@ class LargeUnmaps(Sound):
 def test_a_large_map_of_a_page_inside_a_huge_one_is_found():
     finding = finding_of(TWO_MIB + DISCARD, LargeMaps, "invariant:large-page-shape")
     assert finding.title == "invariant:large-page-shape: region_chunk_remap (host page)"
-    assert finding.story[1] == "host page 0x1 is not at a 2 MiB boundary"
+    assert finding.story[1] == "host page 0x3001 is not at a 2 MiB boundary"
     assert len(finding.story) == 3
 
 
@@ -63,10 +63,11 @@ def test_a_large_operation_beyond_its_region_is_found():
     assert finding.story[1] == "region@0x200 ends at gfn 0x300, 256 pages earlier"
 
 
+# The first choice of the first page lies at 2 MiB; that of gfn 0x300 is also that of gfn 0x1000.
 ALIGNED_BY_LUCK = (
-    '[[region]]\ngfn = 0x200\nsize = "2MiB"\n\n[[region]]\ngfn = 0x1000\nsize = "2040KiB"\n'
+    '[[region]]\ngfn = 0x200\nsize = "2MiB"\nuaddr = 0x1000001ff000\n\n'
+    '[[region]]\ngfn = 0x1000\nsize = "4KiB"\nuaddr = 0x1000012ff000\n'
     + vps("write 0x1000", "write 0x200")
-    + thread("host", "store 0x300")
 )
 
 
@@ -75,8 +76,8 @@ def test_small_pages_that_are_aligned_by_luck_are_found_to_be_others():
     result = search(ALIGNED_BY_LUCK, LargeMaps, 300, strategy="random", keep_going=True)
     stories = {f.finding.title: f.finding.story for f in result.findings}
     story = stories["invariant:large-page-shape: region_chunk_remap (pages)"]
-    assert story[1] == "that gives gfn 0x300 host page 0x300"
-    assert story[2] == "which is not its page: the driver recorded 0x81"
+    assert story[1] == "that gives gfn 0x300 host page 0x3300"
+    assert story[2] == "which is not its page: the driver recorded 0x2300"
 
 
 @pytest.mark.parametrize("scenario", [TWO_MIB + DISCARD, ODD_GFN + ODD_DISCARD, ALIGNED_BY_LUCK])

@@ -132,3 +132,19 @@ def test_the_oracle_sees_the_same_where_footprints_are_taken():
         assert plain.tape == recorded.tape
         titles = [rt.finding.title if rt.finding else "" for rt in (plain, recorded)]
         assert titles[0] == titles[1]
+
+
+def test_independent_faults_take_the_same_frames_in_either_order():
+    """Else searches see two states where there is one, and two orders where none matters."""
+    where = set()
+    orders = set()
+    for rt in played("litmus/two-vps-one-reclaimer", "fix1", executions=12, records=True):
+        allocs = [s for s in rt.recorder.steps if s.op.label == "alloc.fault.pfns"]
+        orders.add(tuple(name(rt, s) for s in allocs[:2]))
+        for one in allocs:
+            for other in allocs:
+                assert one.tid == other.tid or not conflict(one, other)
+        frames = {p for s in rt.recorder.steps for p in s.accesses if p[0] == "host"}
+        where |= frames
+    assert len(orders) > 1, "both came first"
+    assert where <= {("host", "room"), ("host", "reclaimers")}
