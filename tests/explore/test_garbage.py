@@ -35,3 +35,25 @@ def test_worlds_do_not_pile_up() -> None:
     explore_sync(Scenario.load(LITMUS), "fix1", schedules=513, progress=count)
     assert len(alive) == 9
     assert max(alive) < 128
+
+
+def test_what_a_program_froze_stays_frozen_and_what_nobody_did_does_not() -> None:
+    frozen = gc.get_freeze_count()
+    gc.unfreeze()
+    try:
+        for kept in (False, True):
+            if kept:
+                gc.freeze()
+            during: list[int] = []
+            explore_sync(
+                Scenario.load(LITMUS),
+                "fix1",
+                schedules=1,
+                progress=lambda *_, during=during: during.append(gc.get_freeze_count()),
+            )
+            assert during[0] > 0
+            assert (gc.get_freeze_count() > 0) == kept
+    finally:
+        gc.unfreeze()
+        if frozen:
+            gc.freeze()
