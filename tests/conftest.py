@@ -3,12 +3,32 @@
 from __future__ import annotations
 
 import gc
+import os
+import tempfile
+from typing import TYPE_CHECKING
 
 from hypothesis import HealthCheck, settings
 
 # How long an example takes says how busy the machine is.
 settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("suite")
+
+if TYPE_CHECKING:
+    import pytest
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let the processes that tests start share compiled modules where none are kept.
+
+    Else each of them compiles the whole package before it begins. Not those of pytest-xdist:
+    they would compile the standard library, too.
+    """
+    starts_workers = config.getoption("numprocesses", None) and not hasattr(config, "workerinput")
+    if "PYTHONDONTWRITEBYTECODE" in os.environ and not starts_workers:
+        del os.environ["PYTHONDONTWRITEBYTECODE"]
+        folder = tempfile.TemporaryDirectory(prefix="mshv-async-bytecode-")
+        os.environ["PYTHONPYCACHEPREFIX"] = folder.name
+        config.add_cleanup(folder.cleanup)
 
 
 def pytest_collection_finish() -> None:
