@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import tempfile
 from typing import TYPE_CHECKING
 
@@ -18,11 +19,14 @@ if TYPE_CHECKING:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let the processes that tests start share compiled modules where none are kept.
+    """Let the processes that tests start be as a user's: ^C reaches them, modules are compiled.
 
-    Else each of them compiles the whole package before it begins. Not those of pytest-xdist:
-    they would compile the standard library, too.
+    In the background of a shell ^C is ignored, by all processes below. Where no compiled modules
+    are kept, each process would compile the whole package before it begins. Those of pytest-xdist
+    do: else they would compile the standard library, too.
     """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     starts_workers = config.getoption("numprocesses", None) and not hasattr(config, "workerinput")
     if "PYTHONDONTWRITEBYTECODE" in os.environ and not starts_workers:
         del os.environ["PYTHONDONTWRITEBYTECODE"]
