@@ -7,12 +7,16 @@ declared once, in the model.
 
 from __future__ import annotations
 
-from typing import Any, TypeVar, cast
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from msgspec import inspect
 
 from mshv_async.scenario.errors import Misfit, ScenarioError, close_match, listed, quoted, show
 from mshv_async.scenario.quantities import parse_size
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
 
 T = TypeVar("T")
 NumberType = inspect.IntType | inspect.FloatType
@@ -21,7 +25,13 @@ TableType = inspect.StructType | inspect.DataclassType
 
 def read(file: str, kind: type[T], raw: dict[str, Any]) -> T:
     """Return ``raw`` as a ``kind``; ``ScenarioError`` at the first key that does not fit."""
-    return cast("T", _Reader(file).value(inspect.type_info(kind), raw, ""))
+    return cast("T", _Reader(file).value(_description(cast("Hashable", kind)), raw, ""))
+
+
+@cache
+def _description(kind: Hashable) -> inspect.Type:
+    """Return the description of a structure: that of a scenario takes longer than reading one."""
+    return inspect.type_info(kind)
 
 
 class _Reader:

@@ -58,10 +58,10 @@ class ScenarioThread(Shared):
         await self.process.leave()
 
     async def _perform(self, operation: Operation) -> None:
-        note("op.begin", op=str(operation))
+        note("op.begin", op=operation)  # written out only where it is kept
         ret = await PERFORM[operation.kind](self, operation)
         failed = isinstance(ret, int) and ret < 0
-        note("op.end", op=str(operation), ret=str(ret), failed=failed)
+        note("op.end", op=operation, ret=str(ret), failed=failed)
 
     def place(self, operation: Operation) -> int:
         """Return the address (bytes) that an operation is about."""
