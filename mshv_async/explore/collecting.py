@@ -27,8 +27,8 @@ def fewer_collections() -> Iterator[None]:
         return
     before = gc.get_threshold()
     freezes = gc.get_freeze_count() == 0
+    gc.collect()  # what is garbage now must not be kept by the freeze
     if freezes:
-        gc.collect()  # what is garbage now must not be kept by the freeze
         gc.freeze()
     gc.set_threshold(*THRESHOLD)
     try:
