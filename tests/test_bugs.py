@@ -215,6 +215,10 @@ ENDLESS = {("bugs/write-to-read-only-region", driver): 5 for driver in ("v6", "v
 ENDLESS |= {
     ("bugs/killed-while-host-reclaims", driver): 40 for driver in ("v6", "v7", "v9", "fix1")
 }
+ENDLESS |= {
+    ("bugs/discard-far-from-fault", driver): 40
+    for driver in ("v6", "v7", "v9", "fix1", "fix1+killable-retry")
+}
 
 
 def explored(scenario, driver, strategy, schedules):
