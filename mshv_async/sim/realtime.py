@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 
 
 REAL_STEP_NS = 20_000
-"""About what a step takes here. Sleeps are stretched by as much as a step takes longer than in
-virtual time, where an access of the guest is the measure: else whoever sleeps a little and works a
-little would hardly leave the others time to work."""
+"""About what a step takes here, or less. Sleeps are stretched by as much as a step takes longer
+than in virtual time, where an access of the guest is the measure: else whoever sleeps a little and
+works a little would hardly leave the others time to work. On a busy machine steps take longer, so
+what they take is measured as they go."""
 
 
 class RealtimeRuntime(Runtime):
@@ -40,7 +41,10 @@ class RealtimeRuntime(Runtime):
         self._queued = 0
         self._alarms: dict[int, asyncio.TimerHandle] = {}  # of those asleep, by tid
         self._epoch_s = 0.0
-        self._stretch = REAL_STEP_NS / max(self.costs.ns("guest"), DEFAULT_NS)
+        self._virtual_step_ns = max(self.costs.ns("guest"), DEFAULT_NS)
+        self._busy_ns = 0  # in steps that another followed at once
+        self._busy_steps = 0
+        self._since_ns: int | None = None
 
     def begin(self, loop: Any, done: asyncio.Future[None], seat: Callable[[Thread], None]) -> None:
         """Start the execution: queue every thread."""
@@ -78,6 +82,9 @@ class RealtimeRuntime(Runtime):
         assert self.loop is not None
         assert thread.parker is not None
         self.now_ns = thread.clock_ns = int((self.loop.time() - self._epoch_s) * 1e9)
+        if self._since_ns is not None:
+            self._busy_ns += self.now_ns - self._since_ns
+            self._busy_steps += 1
         self.running = thread
         self.trace.append((thread.tid, thread.op))
         self.steps += 1
@@ -88,6 +95,7 @@ class RealtimeRuntime(Runtime):
         self.clock_trace.append(self.now_ns)
         thread.parker.resume()
         self._rescan()
+        self._since_ns = self.now_ns if self._queued else None
 
     def _rescan(self) -> None:
         still = []
@@ -131,8 +139,9 @@ class RealtimeRuntime(Runtime):
         """Sleep in real time, stretched."""
         assert self.loop is not None
         thread.timer_fired = False
+        step_ns = max(REAL_STEP_NS, self._busy_ns / max(self._busy_steps, 1))
         self._alarms[thread.tid] = self.loop.call_later(
-            ns * self._stretch / 1e9, self._awake, thread
+            ns * step_ns / self._virtual_step_ns / 1e9, self._awake, thread
         )
 
     def disarm_timer(self, thread: Thread) -> None:
