@@ -41,6 +41,7 @@ class Dfs:
         self._path: list[_Branch] = []
         self._depth = 0
         self._spent = 0
+        self._ran = -1  # the tid of the thread that was picked last
         self.prefix = 0
         self.exhausted = False
 
@@ -56,6 +57,7 @@ class Dfs:
         self.prefix = max(len(self._path) - 1, 0)
         self._depth = 0
         self._spent = 0
+        self._ran = -1
         return True
 
     @property
@@ -64,7 +66,10 @@ class Dfs:
         return self._depth < len(self._path)
 
     def pick(self, enabled: Sequence[Thread], current: Thread | None) -> int:
-        """Follow the path, then go on with the current thread first."""
+        """Follow the path, then go on with the current thread first, else with the next in turn.
+
+        In turn, so that the first schedules are such in which everybody gets somewhere.
+        """
         stay = -1
         if current is not None and not current.op.yields and current in enabled:
             stay = enabled.index(current)
@@ -72,15 +77,18 @@ class Dfs:
             taken = self._follow(len(enabled))
         else:
             options = list(range(len(enabled)))
-            if stay >= 0:
-                if self._limit is not None and self._spent >= self._limit:
-                    options = [stay]
-                else:
-                    options.remove(stay)
-                    options.insert(0, stay)
+            if stay < 0:
+                ran = self._ran
+                options.sort(key=lambda index: enabled[index].tid <= ran)
+            elif self._limit is not None and self._spent >= self._limit:
+                options = [stay]
+            else:
+                options.remove(stay)
+                options.insert(0, stay)
             taken = self._branch(options, len(enabled))
         if stay >= 0 and taken != stay:
             self._spent += 1
+        self._ran = enabled[taken].tid
         return taken
 
     def value(self, label: str, bound: int) -> int:
