@@ -90,6 +90,21 @@ def test_each_state_of_one_access_against_one_discard_is_reached_without_a_bound
     assert campaign.states > 50
 
 
+@pytest.mark.skipif(not LONG, reason="takes twenty seconds")
+def test_two_vps_and_a_reclaimer_are_proved_clean():
+    campaign = explore_sync(
+        Scenario.load("litmus/two-vps-one-reclaimer"),
+        "fix1",
+        strategy="stateful",
+        schedules=20_000,
+        proves=True,
+    )
+    assert campaign.exhausted
+    assert list(campaign.findings) == []
+    assert campaign.states is not None
+    assert 5_000 < campaign.states < 10_000
+
+
 @pytest.mark.parametrize("preemptions", [0, 1] if LONG else [0])
 def test_the_searches_over_schedules_and_over_states_find_the_same_bugs(preemptions):
     scenario = Scenario.load("bugs/unmap-during-fault")

@@ -121,7 +121,7 @@ class HostMemory(Shared):
         self.swap = SwapArea(f"{name}.swap", swap_pages)
         self.clock_hand = ZERO_PFN + 1
         self.folio_locks: LockedMap[Mutex] = LockedMap(f"{name}.folio_locks")
-        self.migration_wait = WaitQueue(f"{name}.migration_wait")
+        self.migration_wait = WaitQueue(f"{name}.migration_wait", together=True)
         self.folios: LockedMap[Folio] = LockedMap(f"{name}.folios")
         self.free_huge: LockedMap[int] = LockedMap(f"{name}.free_huge")
         self.hugetlb_mutex: Mutex | None = None

@@ -99,7 +99,7 @@ class NotifierSubscriptions(Shared):
         self.itree: tuple[MmuIntervalNotifier, ...] = ()
         self.deferred: tuple[MmuIntervalNotifier, ...] = ()
         self.owners: tuple[Thread, ...] = ()
-        self.wq = WaitQueue(f"{name}.wq")
+        self.wq = WaitQueue(f"{name}.wq", together=True)
         self.op_end = Op("notifier.end", self)
         self.op_read_begin = Op("notifier.read_begin", self, write=False, kind=SLEEP)
         self.op_remove = Op("notifier.remove", self, kind=SLEEP)
@@ -143,6 +143,7 @@ class MmuIntervalNotifier(Shared):
     )
     _const = ("op_check", "op_retry", "op_set")
     _sync = True
+    _parts = True
 
     def __init__(self, name: str) -> None:
         super().__init__(name)

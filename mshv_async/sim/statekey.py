@@ -26,6 +26,7 @@ from mshv_async.sim.containers import SharedDict
 from mshv_async.sim.faults import UNINIT
 from mshv_async.sim.livelocals import live_locals
 from mshv_async.sim.op import Op
+from mshv_async.sim.rangemap import RangeMap
 from mshv_async.sim.shared import Shared, is_freed, model_class, slots_of
 from mshv_async.sim.thread import Parker, Thread
 from mshv_async.sim.tokens import Seq, Tag, Token
@@ -83,6 +84,7 @@ class KeyWriter:
         return True
 
 
+_PLAIN: frozenset[type] = frozenset((int, str, bytes, float, bool, type(None), range))
 _LEARNED: dict[type, Handler] = {}  # derived from classes, so no state
 
 
@@ -130,7 +132,10 @@ def _tuple(writer: KeyWriter, value: Any) -> None:
     out, write = writer.out, writer.write
     out.append("(")
     for item in value:
-        write(item)
+        if type(item) in _PLAIN:  # as write() would, without its calls
+            out.append(repr(item))
+        else:
+            write(item)
     out.append(")")
 
 
@@ -171,6 +176,20 @@ def _shared_dict(writer: KeyWriter, value: Any) -> None:
             writer.write(key)
             writer.write(item)
         writer.out.append("}")
+
+
+_RUNS: tuple[Getter, ...] = tuple(
+    RangeMap.__dict__[slot].__get__ for slot in ("_starts", "_ends", "_values")
+)
+
+
+def _range_map(writer: KeyWriter, value: Any) -> None:
+    """Write the runs of a map: its bounds at once, as there are many maps."""
+    if writer.first_visit(value):
+        starts, ends, values = (get(value) for get in _RUNS)
+        writer.out.append(f"{starts}{ends}")
+        for item in values:
+            writer.write(item)
 
 
 def _method(writer: KeyWriter, value: Any) -> None:
@@ -232,7 +251,10 @@ def _object(
             except AttributeError:
                 out.append("-")
                 continue
-            if type(item) is not Op or item.obj is not value:  # an object's own prepared operation
+            cls = type(item)
+            if cls in _PLAIN:
+                out.append(repr(item))
+            elif cls is not Op or item.obj is not value:  # an object's own prepared operation
                 write(item)
         if has_dict:
             for key, item in value.__dict__.items():
@@ -250,7 +272,7 @@ def _freed(writer: KeyWriter, value: Any) -> None:
 
 
 _BY_TYPE: dict[type, Handler] = {
-    **dict.fromkeys((int, str, bytes, float, bool, type(None), range), _plain),
+    **dict.fromkeys(_PLAIN, _plain),
     Tag: _tag,
     Seq: _seq,
     Token: _token,
@@ -297,6 +319,8 @@ def _handler_of(value: Any, cls: type) -> Handler:  # noqa: PLR0911 - a table of
         return _freed
     if isinstance(value, SharedDict):
         return _shared_dict
+    if isinstance(value, RangeMap) and slots_of(model_class(value)) == slots_of(RangeMap):
+        return _range_map
     if _is_iterator(cls):
         return _iterator
     return _handler_of_object(value, cls)

@@ -18,14 +18,25 @@ def _was_woken(thread: Thread) -> bool:
     return thread.woken
 
 
-class WaitQueue(Shared):
-    """Sleepers and wake-ups; enqueueing and testing the condition are one step."""
+def _tid(thread: Thread) -> int:
+    return thread.tid
 
-    __slots__ = ("waiters",)
+
+class WaitQueue(Shared):
+    """Sleepers and wake-ups; enqueueing and testing the condition are one step.
+
+    ``together``: they are only ever woken all at once, so that the order in which they came says
+    nothing.
+    """
+
+    __slots__ = ("commutes", "together", "waiters")
+    _const = ("commutes", "together")
     _sync = True
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, together: bool = False) -> None:
         super().__init__(name)
+        self.together = together
+        self.commutes = "wait" if together else ""
         self.waiters: list[Thread] = []
 
     async def wait_event(
@@ -39,13 +50,17 @@ class WaitQueue(Shared):
         ``holders`` names who will wake, for the wait-for graph; None: unknown.
         """
         thread = current()
-        await do(Op("wait.prepare", self, kind=SLEEP))
+        await do(Op("wait.prepare", self, kind=SLEEP, commutes=self.commutes))
         while True:
             if cond():
                 return 0
             thread.woken = False
-            self.waiters = [*self.waiters, thread]
-            op = Op("wait.sleep", self, kind=SLEEP, guard=_was_woken, holders=holders, wait=wait)
+            waiters = [*self.waiters, thread]
+            self.waiters = sorted(waiters, key=_tid) if self.together else waiters
+            op = Op(
+                "wait.sleep", self, kind=SLEEP, guard=_was_woken, holders=holders, wait=wait,
+                commutes=self.commutes,
+            )  # fmt: skip
             if not await do(op):
                 self.waiters = [t for t in self.waiters if t is not thread]
                 return 0 if cond() else -errno.EINTR
@@ -55,6 +70,7 @@ class WaitQueue(Shared):
 
     def wake_up(self) -> None:
         """Wake the sleeper that came first."""
+        assert not self.together, "who came first is not known"
         if self.waiters:
             self.waiters[0].woken = True
             self.waiters = self.waiters[1:]

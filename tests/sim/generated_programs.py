@@ -137,7 +137,7 @@ class Machine:
         self.mutexes = [Mutex(f"m{i}", f"M{i}") for i in range(MUTEXES)]
         self.sem = RwSem("sem", "SEM")
         self.box: Mailbox[int] = Mailbox("box", 8)
-        self.queue = WaitQueue("queue")
+        self.queue = WaitQueue("queue", together=True)
         self.done = Completion("done")
         self.reply: Reply[int] = Reply("reply")
         self.flags = Cells("flags")

@@ -280,6 +280,29 @@ def test_wake_up_wakes_the_first_sleeper_and_wake_all_all_of_them():
         assert left[0] == left[1], "the one who came first was woken, and nobody else"
 
 
+def test_sleepers_that_are_woken_together_are_in_no_order():
+    """Else a proof takes each order of their coming for a state of its own."""
+
+    def build(rt):
+        queue, ready = WaitQueue("q", together=True), []
+
+        async def sleeper():
+            await queue.wait_event(lambda: bool(ready))
+
+        async def waker():
+            while len(queue.waiters) < 2:
+                await step("waker.waits")
+            assert [t.name for t in queue.waiters] == ["one", "two"]
+            ready.append(1)
+            queue.wake_all()
+
+        for name in ("one", "two"):
+            rt.spawn(name, sleeper)
+        rt.spawn("waker", waker)
+
+    assert {verdict_of(rt) for rt in random_runs(build, 30)} == {CLEAN}
+
+
 @pytest.mark.parametrize("wait", ["killable", "interruptible"])
 def test_a_signal_ends_a_wait_with_eintr_unless_the_condition_holds(wait):
     def build(rt):
