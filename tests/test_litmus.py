@@ -10,6 +10,7 @@ import os
 import pytest
 
 from mshv_async.explore.campaign import explore_sync
+from mshv_async.explore.catalogue import STRATEGIES
 from mshv_async.explore.checking import ModelChecks
 from mshv_async.scenario import Scenario
 from mshv_async.scenario.shipped import shipped_paths
@@ -18,6 +19,9 @@ LONG = os.environ.get("MSHV_ASYNC_LONG") == "1"
 
 #: Preemptions, and what at least there must be of schedules and states within them.
 PREEMPTIONS, SCHEDULES, STATES = (2, 20_000, 1_200) if LONG else (1, 1_500, 800)
+
+#: What looks for other schedules than the first; dpor takes its time.
+SEARCHING = [name for name in STRATEGIES if name != "fifo" and (LONG or name != "dpor")]
 
 #: Scenarios of which the suite takes fewer samples: many of a kind, or long executions.
 COSTLY = ("teardown/", "bugs/killed-while-host-reclaims", "bugs/discard-far-from-fault")
@@ -90,6 +94,20 @@ def test_each_state_of_one_access_against_one_discard_is_reached_without_a_bound
     assert campaign.states > 50
 
 
+@pytest.mark.parametrize("strategy", SEARCHING)
+@pytest.mark.parametrize(("driver", "verdict"), [("v6", "lost-unlock"), ("fix1", "invariant:")])
+def test_every_strategy_finds_what_a_failed_map_in_the_callback_does(strategy, driver, verdict):
+    """A01 and A02: the scenario permits the failure, and says nothing else."""
+    campaign = explore_sync(
+        Scenario.load("litmus/two-vps-one-map-failure"),
+        driver,
+        strategy=strategy,
+        schedules=1000,
+    )
+    (found,) = campaign.findings
+    assert found.finding.verdict.startswith(verdict)
+
+
 @pytest.mark.skipif(not LONG, reason="takes twenty seconds")
 def test_two_vps_and_a_reclaimer_are_proved_clean():
     campaign = explore_sync(
@@ -103,6 +121,8 @@ def test_two_vps_and_a_reclaimer_are_proved_clean():
     assert list(campaign.findings) == []
     assert campaign.states is not None
     assert 5_000 < campaign.states < 10_000
+    assert campaign.proof is not None
+    assert campaign.proof.proved
 
 
 @pytest.mark.parametrize("preemptions", [0, 1] if LONG else [0])
