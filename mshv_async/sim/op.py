@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from mshv_async.sim.thread import Thread
 
 
+_attribute = object.__getattribute__
+
+
 class Kind(IntEnum):
     """What the processor does at a scheduling point."""
 
@@ -98,7 +101,7 @@ class Op:
     @property
     def object_name(self) -> str:
         """The name of the object, readable even after it was freed."""
-        return "" if self.obj is None else str(object.__getattribute__(self.obj, "name"))
+        return "" if self.obj is None else _attribute(self.obj, "name")  # type: ignore[no-any-return]
 
     def line(self) -> str:
         """Give the operation as it stands in digests and in the columns."""

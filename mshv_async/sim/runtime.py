@@ -157,6 +157,7 @@ class Runtime(Facts):
         if for_thread is not None:
             thread.ledger = for_thread.ledger
             thread.serves = for_thread
+            thread.chain = for_thread.chain
         running = current_or_none()
         thread.clock_ns = running.clock_ns if running is not None and running.rt is self else 0
         self.all_threads.append(thread)

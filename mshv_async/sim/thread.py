@@ -112,6 +112,7 @@ class Thread:
     __slots__ = (
         "asleep",
         "body",
+        "chain",
         "clock_ns",
         "coro",
         "daemon",
@@ -167,6 +168,7 @@ class Thread:
         self.mm: Any = None
         self.ledger = Ledger()
         self.serves: Thread | None = None  # whose work it does
+        self.chain = name  # of the thread that it works for in the end; its own, if for nobody
         self.woken = False
         self.waited = False
         self.ran_at = 0
@@ -175,6 +177,16 @@ class Thread:
         self.clock_ns = 0
         self.ready_ns = -1
         self.resumes_at_ns = 0
+
+    def work_for(self, thread: Thread) -> None:
+        """Do that thread's work from now on: its progress, its chain."""
+        self.serves = thread
+        self.ledger = thread.ledger
+        for other in self.rt.all_threads:
+            end = other
+            while end.serves is not None:
+                end = end.serves
+            other.chain = end.name
 
     def __repr__(self) -> str:
         return f"<thread {self.name} at {self.op.label}>"

@@ -64,7 +64,7 @@ class DrivenGuest:
         guest.position += 1  # past the halt that it stands at
         self.source.give(guest.position, access)
         guest.look_again()
-        processor.serves, processor.ledger = thread, thread.ledger
+        processor.work_for(thread)
         self.vmm.vp_threads[self.index] = thread
         thread.owes_progress(1)
 

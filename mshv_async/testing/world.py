@@ -265,7 +265,7 @@ class World:
             return
         for other in self._rt.all_threads:
             if other.serves is earlier:
-                other.serves, other.ledger = thread, thread.ledger
+                other.work_for(thread)
         lp = self._inside.hv.processors.get(thread.name)
         if lp is not None:
             lp.caller = thread

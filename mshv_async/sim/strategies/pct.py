@@ -19,7 +19,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mshv_async.sim.orders import ordered_pairs
-from mshv_async.sim.strategies.probing import PROBES, Probing, chain_of
+from mshv_async.sim.strategies.probing import PROBES, Probing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +33,10 @@ DEEPEST = 5
 
 
 class Pct(Probing):
-    """Priorities by chain. ``length``: the decisions of an execution, before any was measured."""
+    """Priorities by chain. ``length``: the decisions of an execution, before any was measured.
+
+    ``depth``: the measured depth, the largest number of change points worth having, at least 1.
+    """
 
     def __init__(
         self, seed: int, length: int = 2, *, probes: int = PROBES, taught: bool = False
@@ -41,12 +44,14 @@ class Pct(Probing):
         super().__init__(seed, probes=probes, taught=taught)
         self._least = length
         self._depths: dict[OrderedPair, int] = {}
+        self.depth = 1
         self._points = 0
         self._changes: set[int] = set()  # membership only
         self._priorities: dict[str, float] = {}
         self._floor = 0.0
         self._seen = 0
         self._passed = 0
+        self._several = False
 
     def begin(self, execution: int) -> bool:
         """Draw the change points."""
@@ -67,6 +72,7 @@ class Pct(Probing):
         """Forget what was learnt."""
         super().forget()
         self._depths = {}
+        self.depth = 1
 
     def learn(self, rt: Runtime, *, own: bool = True) -> None:
         """Remember with how few change points each order was seen."""
@@ -74,39 +80,53 @@ class Pct(Probing):
         if own:
             for pair in ordered_pairs(rt):
                 self._depths[pair] = min(self._depths.get(pair, DEEPEST), self._points)
-
-    @property
-    def depth(self) -> int:
-        """The measured depth: the largest number of change points worth having, at least 1."""
-        return max(self._depths.values(), default=1) or 1
+            self.depth = max(self._depths.values(), default=1) or 1
 
     def pick(self, enabled: Sequence[Thread], current: Thread | None) -> int:
         """Pick the thread of the highest priority, unless it falls just here."""
-        rt = enabled[0].rt
-        self.see(rt)
-        self._passed += sum(self.attends(op) for _, op in rt.trace[self._seen :])
-        self._seen = len(rt.trace)
+        if self._watches:
+            self.see(enabled[0].rt)
         if current is not None and current.op.yields:
             self._lower(current)
         best = self._highest(enabled)
-        if self._passed in self._changes and self.attends(enabled[best].op):
-            self._changes.discard(self._passed)
-            self._lower(enabled[best])
-            best = self._highest(enabled)
-        return self.one_of(enabled, best, current)
+        changes = self._changes
+        if changes:  # else nobody asks any more how many operations there were
+            self._count(enabled[0].rt)
+            if self._passed in changes and self.attends(enabled[best].op):
+                changes.discard(self._passed)
+                self._lower(enabled[best])
+                best = self._highest(enabled)
+        return self.one_of(enabled, best, current) if self._several else best
+
+    def _count(self, rt: Runtime) -> None:
+        """Count the operations on objects of the focus that came since the last choice."""
+        trace, focus = rt.trace, self.focus
+        if focus:
+            for _, op in trace[self._seen :]:
+                if op.object_name in focus:
+                    self._passed += 1
+            self._seen = len(trace)
+        else:
+            self._passed = len(trace)
 
     def _highest(self, enabled: Sequence[Thread]) -> int:
+        """Return who is first of the highest chain; ``_several``: more of it can run."""
         priorities = self._priorities
-        best, best_priority = 0, -1e18
+        best, best_priority, best_chain = 0, -1e18, ""
+        several = False
         for index, thread in enumerate(enabled):
-            chain = chain_of(thread)
+            chain = thread.chain
             priority = priorities.get(chain)
             if priority is None:
                 priority = priorities[chain] = 1.0 + self._rng.random()
             if priority > best_priority:
-                best, best_priority = index, priority
+                best, best_priority, best_chain = index, priority, chain
+                several = False
+            elif chain == best_chain:
+                several = True
+        self._several = several
         return best
 
     def _lower(self, thread: Thread) -> None:
         self._floor -= 1.0
-        self._priorities[chain_of(thread)] = self._floor
+        self._priorities[thread.chain] = self._floor

@@ -17,7 +17,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mshv_async.sim.op import conflict
-from mshv_async.sim.strategies.probing import PROBES, Probing, chain_of
+from mshv_async.sim.strategies.probing import PROBES, Probing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,10 +50,10 @@ class Pos(Probing):
         self._forget(enabled[0].rt)
         priorities = self._priorities
         if current is not None and current.op.yields:
-            priorities[chain_of(current)] = -self._rng.random()
+            priorities[current.chain] = -self._rng.random()
         best, best_priority = 0, -2.0
         for index, thread in enumerate(enabled):
-            chain = chain_of(thread)
+            chain = thread.chain
             priority = priorities.get(chain)
             if priority is None:
                 priority = priorities[chain] = self._rng.random()
@@ -66,12 +66,12 @@ class Pos(Probing):
         self.see(rt)
         priorities = self._priorities
         for tid, op in rt.trace[self._seen :]:
-            chain = chain_of(rt.all_threads[tid])
+            chain = rt.all_threads[tid].chain
             if self.attends(op):
                 priorities.pop(chain, None)
             if op.obj is None:
                 continue
             for thread in rt.live:
-                if conflict(thread.op, op) and (other := chain_of(thread)) != chain:
+                if conflict(thread.op, op) and (other := thread.chain) != chain:
                     priorities.pop(other, None)
         self._seen = len(rt.trace)

@@ -1,7 +1,7 @@
 """What probing executions tell a sampling strategy: the shared objects, and who uses them.
 
-A *chain* is a thread and all that works for it: a processor that serves a call, the guest that a
-thread runs. They wait for each other and hardly ever run at once, so a strategy that gave each a
+A *chain* (``Thread.chain``) is a thread and all that works for it: a processor that serves a call,
+the guest that a thread runs. They wait for each other and hardly ever run at once, so a strategy that gave each a
 priority of its own would spend most of its chances on orders that cannot be (Ozkan, Majumdar,
 Niksic, Tabaei Befrouei, Weissenbacher: Randomized Testing of Distributed Systems with Probabilistic
 Guarantees, OOPSLA 2018, order such chains rather than threads or events).
@@ -30,13 +30,6 @@ PROBES = 16
 """Executions that shared objects and lengths are measured on."""
 
 
-def chain_of(thread: Thread) -> str:
-    """Return the name of the thread that this one works for in the end; its own, if for nobody."""
-    while thread.serves is not None:
-        thread = thread.serves
-    return thread.name
-
-
 class Contention:
     """The operations on each object in some executions, by chain. Objects and chains by name."""
 
@@ -45,6 +38,9 @@ class Contention:
         self._steps: dict[str, dict[str, int]] = {}
         self._longest: dict[str, int] = {}
         self._shared: set[str] = set()
+        self._sorted: list[str] = []
+        self._lengths: dict[frozenset[str], int] = {}  # answers that were given
+        self._works: dict[frozenset[str], dict[str, float]] = {}
 
     def learn(self, rt: Runtime) -> None:
         """Count the operations of an execution."""
@@ -52,7 +48,7 @@ class Contention:
         steps: dict[str, dict[str, int]] = {}
         written = set()
         for tid, op in rt.trace:
-            name, chain = op.object_name, chain_of(rt.all_threads[tid])
+            name, chain = op.object_name, rt.all_threads[tid].chain
             chains = steps.setdefault(name, {})
             chains[chain] = chains.get(chain, 0) + 1
             if op.write:
@@ -64,18 +60,31 @@ class Contention:
             self._longest[name] = max(self._longest.get(name, 0), sum(chains.values()))
             if name and len(chains) > 1 and name in written:
                 self._shared.add(name)
+        self._sorted = sorted(self._shared)
+        self._lengths = {}
+        self._works = {}
 
     @property
     def shared(self) -> list[str]:
         """The names of the shared objects, sorted."""
-        return sorted(self._shared)
+        return self._sorted
 
-    def longest(self, objects: Collection[str]) -> int:
+    def longest(self, objects: frozenset[str]) -> int:
         """Return the most operations that one execution had on each of the objects, summed."""
-        return sum(count for name, count in self._longest.items() if attends(objects, name))
+        length = self._lengths.get(objects)
+        if length is None:
+            length = sum(n for name, n in self._longest.items() if attends(objects, name))
+            self._lengths[objects] = length
+        return length
 
-    def work(self, objects: Collection[str]) -> dict[str, float]:
+    def work(self, objects: frozenset[str]) -> dict[str, float]:
         """Return how many operations on the objects each chain has in an execution, on average."""
+        work = self._works.get(objects)
+        if work is None:
+            work = self._works[objects] = self._work(objects)
+        return dict(work)
+
+    def _work(self, objects: Collection[str]) -> dict[str, float]:
         work: dict[str, float] = {}
         for name, chains in self._steps.items():
             if attends(objects, name):
@@ -104,6 +113,7 @@ class Probing(Sampling):
         self.focus: frozenset[str] = frozenset()
         self._taught = taught
         self._number = -1
+        self._watches = False  # this execution is one to learn from
         self._rt: Runtime | None = None
 
     @property
@@ -120,6 +130,7 @@ class Probing(Sampling):
                 self.learn(self._rt)
         self._rt = None
         self._number = execution
+        self._watches = self.probing and not self._taught
         super().begin(execution)
         shared = self.contention.shared
         self.focus = self.choose_focus(shared) if shared else frozenset()
@@ -140,7 +151,7 @@ class Probing(Sampling):
 
     def see(self, rt: Runtime) -> None:
         """Remember the execution, to learn from it when it has ended."""
-        if self.probing and not self._taught:
+        if self._watches:
             self._rt = rt
 
     def one_of(
@@ -150,8 +161,8 @@ class Probing(Sampling):
 
         They are equally likely, but one that has just offered the processor is passed over.
         """
-        chain = chain_of(enabled[index])
-        same = [i for i in may or range(len(enabled)) if chain_of(enabled[i]) == chain]
+        chain = enabled[index].chain
+        same = [i for i in may or range(len(enabled)) if enabled[i].chain == chain]
         if len(same) > 1 and current is not None and current.op.yields:
             same = [i for i in same if enabled[i] is not current]
         return same[0] if len(same) == 1 else same[int(self._rng.random() * len(same))]

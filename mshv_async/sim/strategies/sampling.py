@@ -32,7 +32,7 @@ class Sampling:
 
     def begin(self, execution: int) -> bool:
         """Seed the execution."""
-        self._rng = random.Random((self._seed << 40) ^ execution)
+        self._rng.seed((self._seed << 40) ^ execution)
         self._failing = None
         return True
 

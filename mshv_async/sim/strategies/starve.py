@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mshv_async.sim.strategies.probing import chain_of
 from mshv_async.sim.strategies.sampling import Sampling
 
 if TYPE_CHECKING:
@@ -50,7 +49,7 @@ class Starve(Sampling):
         """Pick uniformly among all but the victim."""
         del current
         rng = self._rng
-        chains = [chain_of(thread) for thread in enabled]
+        chains = [thread.chain for thread in enabled]
         if self._left <= 0:
             self._victim = chains[int(rng.random() * len(chains))]
             self._left = self._stretch

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mshv_async.sim.strategies.probing import PROBES, Probing, chain_of
+from mshv_async.sim.strategies.probing import PROBES, Probing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,8 +57,8 @@ class Urw(Probing):
         self.see(rt)
         self._count(rt)
         if current is not None and current.op.yields:
-            self._give_way(chain_of(current))
-        chains = [chain_of(thread) for thread in enabled]
+            self._give_way(current.chain)
+        chains = [thread.chain for thread in enabled]
         if not self._next:
             self._draw(rt, chains)
         may = [
@@ -76,14 +76,14 @@ class Urw(Probing):
         """Take what ran since the last choice off the work that is left."""
         for tid, op in rt.trace[self._seen :]:
             if self.attends(op):
-                chain = chain_of(rt.all_threads[tid])
+                chain = rt.all_threads[tid].chain
                 self._left[chain] = self._left.get(chain, 0.0) - 1
                 if chain == self._next:
                     self._next = ""
         self._seen = len(rt.trace)
 
     def _draw(self, rt: Runtime, enabled: Sequence[str]) -> None:
-        chains = sorted({chain_of(t) for t in rt.live if not t.daemon}.union(enabled))
+        chains = sorted({t.chain for t in rt.live if not t.daemon}.union(enabled))
         weights = [max(self._left.get(chain, 0.0), LEAST_WEIGHT) for chain in chains]
         self._next = self._rng.choices(chains, weights)[0]
 
