@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mshv_async.oracle.invariant import Invariant
-from mshv_async.oracle.observed import Observed, is_movable
+from mshv_async.oracle.observed import is_movable
+from mshv_async.oracle.watching import watches
 from mshv_async.sim import name_of
 from mshv_async.sim.spans import span
 
@@ -23,10 +24,7 @@ class AccessNotAbsent(Invariant):
     invariant = "access-not-absent"
     summary = "a gfn of a live movable region is accessible or NO_ACCESS, never absent"
 
-    def __init__(self, world: Observed) -> None:
-        super().__init__(world)
-        world.rt.watch("slat.change", self.on_slat)
-
+    @watches("slat.change")
     def on_slat(self, partition: HvPartition, lo: int, hi: int) -> None:
         """Look for holes in the changed part of each mapped region; not once all is destroyed."""
         if not self.world.partition.pt_ref_count.count:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from mshv_async.oracle.invariant import Invariant
 from mshv_async.oracle.observed import PAGE_SHIFT, Observed
+from mshv_async.oracle.watching import watches
 from mshv_async.sim import SharedDict
 from mshv_async.sim.spans import span
 
@@ -26,15 +27,15 @@ class AtomicFailure(Invariant):
         self.before: SharedDict[str, tuple[tuple[int, int], ...]] = SharedDict(
             "oracle.before", listed=False
         )  # by thread: gfns that had entries
-        world.rt.watch("ioctl.begin", self.on_begin)
-        world.rt.watch("ioctl.return", self.on_return)
 
+    @watches("ioctl.begin")
     def on_begin(self, thread: Thread, name: str, *args: Any) -> None:
         """Remember what an earlier region left behind in the range."""
         if name == "map_user_memory":
             runs = self.world.hv_partition.slat.runs(*gfns_of(args[0]))
             self.before[thread.name] = tuple((lo, hi) for lo, hi, _ in runs)
 
+    @watches("ioctl.return")
     def on_return(self, thread: Thread, name: str, ret: int, *args: Any) -> None:
         """Look at the SLAT over the ioctl's range."""
         if name != "map_user_memory":

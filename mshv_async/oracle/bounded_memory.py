@@ -7,6 +7,7 @@ from typing import Any, Final
 from mshv_async.driver import MshvMemRegion
 from mshv_async.oracle.invariant import Invariant
 from mshv_async.oracle.observed import Observed
+from mshv_async.oracle.watching import watches
 from mshv_async.sim import SharedDict, Thread, name_of
 
 PER_PAGE_BYTES: Final = 8
@@ -42,12 +43,8 @@ class BoundedMemory(Invariant):
             "oracle.allocated", listed=False
         )
         self.sites: dict[str, None] = {}  # those that were ever told
-        rt = world.rt
-        rt.watch("driver.alloc", self.on_alloc)
-        rt.watch("driver.free", self.on_free)
-        rt.watch("object.free", self.on_object)
-        rt.watch("world.end", self.on_end)
 
+    @watches("driver.alloc")
     def on_alloc(self, owner: Any, nbytes: int, site: str) -> None:
         """Add an allocation and compare with the bound of its owner."""
         if isinstance(owner, MshvMemRegion):
@@ -70,6 +67,7 @@ class BoundedMemory(Invariant):
                 f"{bound} bytes are what it may take",
             )
 
+    @watches("driver.free")
     def on_free(self, owner: Any, nbytes: int, site: str) -> None:
         """Take an allocation off; a region's goes with its object."""
         if not isinstance(owner, Thread):
@@ -83,6 +81,7 @@ class BoundedMemory(Invariant):
                 site, f"{owner.name} frees {-left} bytes for {site} that it did not allocate"
             )
 
+    @watches("object.free")
     def on_object(self, obj: Any) -> None:
         """Look for what the partition leaves when it goes."""
         if self.regions:
@@ -96,6 +95,7 @@ class BoundedMemory(Invariant):
                 "nobody can free it any more",
             )
 
+    @watches("world.end")
     def on_end(self) -> None:
         """Look for what threads left."""
         known = [(t.name, site) for t in self.world.rt.all_threads for site in self.sites]

@@ -13,6 +13,7 @@ from mshv_async.oracle.observed import (
     gfns_behind,
     vpn_of,
 )
+from mshv_async.oracle.watching import watches
 from mshv_async.sim import RangeMap, name_of
 
 if TYPE_CHECKING:
@@ -43,23 +44,20 @@ class Coherence(Invariant):
         self.gfns: RangeMap[bool] = RangeMap("oracle.differing_gfns")
         self.fresh: list[tuple[bool, int, int]] = []  # changed in this step; whether in the VMM
         self.quiet_again = False  # the last bracket was closed in this step
-        rt = world.rt
-        rt.watch("bracket.begin", self.on_begin)
-        rt.watch("bracket.end", self.on_end)
-        rt.watch("bracket.start", self.on_start)
-        rt.watch("slat.change", self.on_slat)
-        rt.watch("pte.change", self.on_pte)
 
+    @watches("bracket.begin")
     def on_begin(self, range: MmuNotifierRange) -> None:
         """Note that a bracket opens."""
         if range.mm is self.world.mm:
             self.open = (*self.open, range)
 
+    @watches("bracket.start")
     def on_start(self, range: MmuNotifierRange, ret: int) -> None:
         """End the bracket of a start that was refused."""
         if ret:
             self.on_end(range)
 
+    @watches("bracket.end")
     def on_end(self, range: MmuNotifierRange) -> None:
         """Look whether all is quiet, now that a bracket closes."""
         if range.mm is not self.world.mm:
@@ -68,11 +66,13 @@ class Coherence(Invariant):
         self.quiet_again = True
         self.world.rt.judge_later(self.judge)
 
+    @watches("slat.change")
     def on_slat(self, partition: HvPartition, lo: int, hi: int) -> None:
         """Remember what changed in the table."""
         if partition is self.world.hv_partition:
             self._changed(False, lo, hi)
 
+    @watches("pte.change")
     def on_pte(self, mm: Mm, lo: int, hi: int) -> None:
         """Remember what changed in the VMM."""
         if mm is self.world.mm:

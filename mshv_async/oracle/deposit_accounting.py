@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 from mshv_async.hyperv import HvStatus
 from mshv_async.oracle.invariant import LateInvariant
 from mshv_async.oracle.observed import ALL_PFNS, Observed
+from mshv_async.oracle.watching import watches
 from mshv_async.sim import RangeMap, SharedDict, current, name_of
 from mshv_async.sim.spans import span
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Sequence
 
     from mshv_async.host import HostMemory
     from mshv_async.hyperv import HvPartition, HvRequest, HvResult, PageRun
@@ -44,21 +45,12 @@ class DepositAccounting(LateInvariant):
             self.unnumbered[partition.id] = _unnumbered(partition)
             for lo, hi, _ in partition.pool.frames.runs(0, ALL_PFNS):
                 self.owned.set(lo, hi, partition.id)
-        rt = world.rt
-        rt.watch("pool.deposit", self.on_deposit)
-        rt.watch("pool.withdraw", self.on_withdraw)
-        rt.watch("hypercall.failed", self.on_failed)
         if self.owned:
             self.begin_watching()
 
-    def late_watchers(self) -> Iterable[tuple[str, Callable[..., None]]]:
-        """Watch the rest once some pool was short or some page lies in one."""
-        yield "frame.free", self.on_free
-        yield "slat.op", self.on_operation
-        yield "ioctl.begin", self.on_ioctl
-
     # -- whose pool is short ---------------------------------------------------------------
 
+    @watches("hypercall.failed")
     def on_failed(self, request: HvRequest, result: HvResult) -> None:
         """Remember which pool a call found too small."""
         if result.status in _CHILD:
@@ -68,12 +60,14 @@ class DepositAccounting(LateInvariant):
             self.short[current().name] = self.world.hv_partition.hv.root.id
             self.begin_watching()
 
+    @watches("slat.op", late=True)
     def on_operation(self, *operation: Any) -> None:
         """Forget it when the thread tries again, or something else."""
         del operation
         if self.short.worth_asking:
             self.short.pop(current().name)
 
+    @watches("ioctl.begin", late=True)
     def on_ioctl(self, thread: Thread, name: str, *args: Any) -> None:
         """Forget it when the thread gave up and came again."""
         del name, args
@@ -81,6 +75,7 @@ class DepositAccounting(LateInvariant):
 
     # -- pages -----------------------------------------------------------------------------
 
+    @watches("pool.deposit")
     def on_deposit(self, partition: HvPartition, runs: Sequence[PageRun]) -> None:
         """Hand pages over, to the pool that was short if one was."""
         self.begin_watching()
@@ -104,6 +99,7 @@ class DepositAccounting(LateInvariant):
             self.owned.set(pfn, pfn + length, partition.id)
         self._compare(partition, taken_out=False)
 
+    @watches("pool.withdraw")
     def on_withdraw(self, partition: HvPartition, runs: Sequence[PageRun]) -> None:
         """Hand pages back."""
         for length, pfn in runs:
@@ -129,6 +125,7 @@ class DepositAccounting(LateInvariant):
                 f"{mine + before} were put in and not taken out",
             )
 
+    @watches("frame.free", late=True)
     def on_free(self, host: HostMemory, pfn_lo: int, pfn_hi: int) -> None:
         """See to it that the host does not free what lies in a pool."""
         del host

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from mshv_async.oracle.invariant import Invariant
 from mshv_async.oracle.observed import Observed, is_movable, vpn_of
+from mshv_async.oracle.watching import watches
 from mshv_async.sim import RangeMap, Tag
 
 if TYPE_CHECKING:
@@ -36,13 +37,8 @@ class GuestData(Invariant):
         # By vpn: freed lazily, and not written since.
         self.given_up: RangeMap[bool] = RangeMap("oracle.given_up")
         self.reads_checked = 0
-        rt = world.rt
-        rt.watch("page.store", self.on_store)
-        rt.watch("pte.discard", self.on_discard)
-        rt.watch("pte.lazyfree", self.on_lazyfree)
-        rt.watch("pte.drop", self.on_drop)
-        rt.watch("guest.access", self.on_access)
 
+    @watches("page.store")
     def on_store(self, mm: Mm, vpn: int, tag: Tag) -> None:
         """Take the VMM's write for the truth."""
         if mm is self.world.mm:
@@ -57,6 +53,7 @@ class GuestData(Invariant):
         if self.given_up.worth_asking and self.given_up.runs(lo, hi):
             self.given_up.clear(lo, hi)
 
+    @watches("pte.discard")
     def on_discard(self, mm: Mm, lo: int, hi: int) -> None:
         """Forget contents that the host dropped."""
         if mm is self.world.mm:
@@ -67,12 +64,14 @@ class GuestData(Invariant):
         if self.content.runs(lo, hi):
             self.content.clear(lo, hi)
 
+    @watches("pte.lazyfree")
     def on_lazyfree(self, mm: Mm, lo: int, hi: int) -> None:
         """MADV_FREE: the host may drop the contents as long as nobody writes."""
         if mm is self.world.mm:
             for a, b, _ in self.content.runs(lo, hi):
                 self.given_up.set(a, b, True)
 
+    @watches("pte.drop")
     def on_drop(self, mm: Mm, lo: int, hi: int) -> None:
         """Reclaim dropped contents without writing them to swap."""
         if mm is self.world.mm:
@@ -80,6 +79,7 @@ class GuestData(Invariant):
                 self.content.clear(a, b)
                 self.given_up.clear(a, b)
 
+    @watches("guest.access")
     def on_access(
         self, guest: Any, access: int, gfn: int, entry: SlatEntry, tag: Tag | int
     ) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from mshv_async.oracle.atomic_failure import gfns_of
 from mshv_async.oracle.invariant import Invariant
 from mshv_async.oracle.observed import ALL_GFNS, Observed, covers, vpn_of
+from mshv_async.oracle.watching import watches
 from mshv_async.sim import RangeMap, SharedDict, current
 from mshv_async.sim.accesses import READ
 
@@ -55,29 +56,21 @@ class GuestKilled(Invariant):
         self.waiting: tuple[tuple[int, int, str], ...] = ()  # vp, gfn, what: the map is under way
         for lo, hi, _ in world.hv_partition.slat.runs(0, ALL_GFNS):
             self.had.set(lo, hi, True)
-        rt = world.rt
-        rt.watch("slat.change", self.on_slat)
-        rt.watch("guest.issue", self.on_issue)
-        rt.watch("guest.refused", self.on_refused)
-        rt.watch("guest.access", self.on_access)
-        rt.watch("vma.change", self.on_vma)
-        rt.watch("ioctl.begin", self.on_ioctl)
-        rt.watch("ioctl.return", self.on_return)
-        rt.watch("process.exit", self.on_exit)
-        rt.watch("page.alloc_failed", self.on_alloc_failed)
-        rt.watch("guest.unhandled", self.on_unhandled)
 
+    @watches("slat.change")
     def on_slat(self, partition: HvPartition, lo: int, hi: int) -> None:
         """Remember which guest pages have had an entry."""
         for a, b, _ in partition.slat.runs(lo, hi):
             if self.had.total(a, b) < b - a:
                 self.had.set(a, b, True)
 
+    @watches("guest.issue")
     def on_issue(self, vp: VirtualProcessor, kind: int, gfn: int) -> None:
         """Judge an access that is tried for the first time."""
         legal = bool(self.had.get(gfn)) and self._permitted(kind, gfn)
         self.accesses[vp.index] = _Access(kind, gfn, legal, self._fired(vp.index))
 
+    @watches("guest.refused")
     def on_refused(self, vp: VirtualProcessor, kind: int, gfn: int, message: Any) -> None:
         """Begin a handling: what failed in an earlier one of the same access excuses nothing."""
         del kind, gfn, message
@@ -85,11 +78,13 @@ class GuestKilled(Invariant):
         if access is not None:
             self.accesses[vp.index] = access._replace(fired=self._fired(vp.index), short=False)
 
+    @watches("guest.access")
     def on_access(self, guest: Any, kind: int, gfn: int, entry: Any, tag: Any) -> None:
         """Forget an access that retired."""
         del kind, gfn, entry, tag
         self.accesses.pop(guest.vp.index)
 
+    @watches("vma.change")
     def on_vma(self, mm: Any) -> None:
         """Judge accesses under way again: a mapping went or lost rights."""
         del mm
@@ -102,6 +97,7 @@ class GuestKilled(Invariant):
         known = ((index, self.accesses.get(index)) for index in self.world.hv_partition.vps)
         return [(index, access) for index, access in known if access is not None and access.legal]
 
+    @watches("ioctl.begin")
     def on_ioctl(self, thread: Thread, name: str, *args: Any) -> None:
         """Follow what the VMM takes away from the guest, and what it gives.
 
@@ -118,6 +114,7 @@ class GuestKilled(Invariant):
             if any(covers(region, access.gfn) for region in going):
                 self.accesses[index] = access._replace(legal=False)
 
+    @watches("guest.unhandled")
     def on_unhandled(self, vp: VirtualProcessor, message: InterceptMessage) -> None:
         """Report that the kernel gave up on an access, if that was a legal one."""
         access = self.accesses.pop(vp.index)
@@ -136,11 +133,13 @@ class GuestKilled(Invariant):
         else:
             self.waiting = (*self.waiting, (vp.index, access.gfn, f"{what}\n{told}"))
 
+    @watches("process.exit")
     def on_exit(self, mm: Mm) -> None:
         """Note that a process begins to exit."""
         if mm is self.world.mm and not self.exiting:
             self.exiting = True
 
+    @watches("ioctl.return")
     def on_return(self, thread: Thread, name: str, ret: int, *args: Any) -> None:
         """Decide about accesses to a region that was being mapped."""
         del thread
@@ -171,6 +170,7 @@ class GuestKilled(Invariant):
             return True
         return any(self.world.is_killed(thread) for thread in mm.threads)
 
+    @watches("page.alloc_failed")
     def on_alloc_failed(self, host: Any, site: str) -> None:
         """Remember whose handling the host had no page for."""
         del host, site

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from mshv_async.oracle.watching import watched
 from mshv_async.sim import Shared
+from mshv_async.sim.shared import model_class
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from mshv_async.oracle.observed import Observed
 
@@ -30,10 +32,10 @@ class Invariant(Shared):
 
 
 class LateInvariant(Invariant):
-    """One that has nothing to look at before something happened: ``watching`` says it has.
+    """One that has little to look at before something happened: ``watching`` says it has.
 
-    Until then its watchers cost nothing. Where footprints are taken they are called all the same,
-    since that they had nothing to look at is something that a step depends on.
+    Until then its late watchers cost nothing. Where footprints are taken they are called all the
+    same, since that they had nothing to look at is something that a step depends on.
     """
 
     __slots__ = ("_listens", "watching")
@@ -42,11 +44,11 @@ class LateInvariant(Invariant):
     def __init__(self, world: Observed) -> None:
         super().__init__(world)
         self.watching = False
-        self._listens = False
+        self._listens = True  # whoever attaches it looks whether set-up left anything to watch
 
-    def late_watchers(self) -> Iterable[tuple[str, Callable[..., None]]]:
-        """Return the facts to watch from then on, and by what."""
-        raise NotImplementedError
+    def attached(self) -> None:
+        """Note that it was subscribed: to the late facts as well, if it watches already."""
+        self._listens = self.watching
 
     def begin_watching(self) -> None:
         """Watch from now on."""
@@ -55,10 +57,11 @@ class LateInvariant(Invariant):
             self.listen()
 
     def listen(self) -> None:
-        """Subscribe, once."""
+        """Subscribe to the late facts, once."""
         if not self._listens:
             self._listens = True
-            for fact, watcher in self.late_watchers():
+            for fact, name in watched(model_class(self), late=True):
+                watcher = getattr(self, name)
                 known = self.watching
                 self.world.rt.watch(fact, watcher if known else _WhileWatching(self, watcher))
 

@@ -24,7 +24,9 @@ from mshv_async.oracle.region_ownership import RegionOwnership
 from mshv_async.oracle.rights import Rights
 from mshv_async.oracle.stale_mapping import StaleMapping
 from mshv_async.oracle.teardown_clean import TeardownClean
+from mshv_async.oracle.watching import subscriptions
 from mshv_async.sim.current import instrumented
+from mshv_async.sim.shared import model_class
 
 if TYPE_CHECKING:
     from mshv_async.oracle.observed import Observed
@@ -53,12 +55,16 @@ INVARIANTS: tuple[type[Invariant], ...] = (
 
 def attach(world: Observed) -> list[Invariant]:
     """Let the oracle watch a world that has just been set up; return the watchers."""
-    world.begin()
-    attached = [*(invariant(world) for invariant in INVARIANTS), GuestKilled(world)]
-    if instrumented.get():
-        for invariant in attached:
-            if isinstance(invariant, LateInvariant):
-                invariant.listen()
+    world.take_stock()
+    attached = [invariant(world) for invariant in (*INVARIANTS, GuestKilled)]
+    watchers = (world, *attached)
+    late = [invariant for invariant in attached if isinstance(invariant, LateInvariant)]
+    beginning = tuple(w in late and w.watching for w in watchers)
+    world.rt.listen(subscriptions(tuple(map(model_class, watchers)), beginning), watchers)
+    for invariant in late:
+        invariant.attached()
+        if instrumented.get():
+            invariant.listen()
     return attached
 
 

@@ -8,6 +8,7 @@ from mshv_async.driver import MshvVp
 from mshv_async.hyperv import SchedulerType
 from mshv_async.oracle.invariant import Invariant
 from mshv_async.oracle.observed import Observed
+from mshv_async.oracle.watching import watches
 from mshv_async.sim import SharedDict
 
 if TYPE_CHECKING:
@@ -30,10 +31,6 @@ class Kick(Invariant):
         super().__init__(world)
         # By index: kicks that the handler was called for.
         self.handled: SharedDict[int, int] = SharedDict("oracle.kicks", listed=False)
-        rt = world.rt
-        rt.watch("object.free", self.on_free)
-        rt.watch("kick.sent", self.on_sent)
-        rt.watch("kick.handled", self.on_handled)
 
     def _known(self, index: int) -> MshvVp | None:
         for vp in self.world.vps:
@@ -41,6 +38,7 @@ class Kick(Invariant):
                 return vp
         return None
 
+    @watches("kick.sent")
     def on_sent(self, vp: VirtualProcessor) -> None:
         """See to it that no earlier signal is still under way."""
         known = self._known(vp.index)
@@ -55,6 +53,7 @@ class Kick(Invariant):
                 "it was run again before the last one was taken",
             )
 
+    @watches("kick.handled")
     def on_handled(self, message: SignalMessage) -> None:
         """See to it that the driver took the signal that its handler was called for."""
         index = message.vp_index
@@ -85,6 +84,7 @@ class Kick(Invariant):
         handler = self.world.hv_partition.hv.interrupts.handler
         return getattr(handler, "__name__", "handler")
 
+    @watches("object.free")
     def on_free(self, obj: Any) -> None:
         """Compare the counts when the processor goes."""
         if not isinstance(obj, MshvVp) or obj.vp_partition is not self.world.partition:

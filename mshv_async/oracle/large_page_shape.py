@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from mshv_async.hyperv import LARGE_PAGES, MAP_LARGE_PAGE, MAP_NO_ACCESS, UNMAP_LARGE_PAGE, HvCall
 from mshv_async.oracle.invariant import Invariant
-from mshv_async.oracle.observed import Observed, gfn_of, is_mmio, vpn_of
+from mshv_async.oracle.observed import gfn_of, is_mmio, vpn_of
+from mshv_async.oracle.watching import watches
 from mshv_async.sim import current, name_of
 
 if TYPE_CHECKING:
@@ -26,10 +27,7 @@ class LargePageShape(Invariant):
     invariant = "large-page-shape"
     summary = "LARGE is asked for only if gfn, host page and count are aligned and all pages right"
 
-    def __init__(self, world: Observed) -> None:
-        super().__init__(world)
-        world.rt.watch("slat.op", self.on_operation)
-
+    @watches("slat.op")
     def on_operation(
         self, partition: HvPartition, code: HvCall, gfn: int, pages: int, flags: int, pfn: int
     ) -> None:

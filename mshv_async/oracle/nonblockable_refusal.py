@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING
 
 from mshv_async.oracle.invariant import LateInvariant
 from mshv_async.oracle.observed import PAGE_SHIFT, Observed
+from mshv_async.oracle.watching import watches
 from mshv_async.sim import SharedDict, current
 from mshv_async.sim.spans import span
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
     from mshv_async.host import Mm, MmuNotifierRange
     from mshv_async.sim import Thread
 
@@ -32,8 +31,8 @@ class NonblockableRefusal(LateInvariant):
         # By thread: the range; and while the core is about to end it.
         self.refused: SharedDict[str, MmuNotifierRange] = SharedDict("oracle.refused", listed=False)
         self.closing: SharedDict[str, MmuNotifierRange] = SharedDict("oracle.closing", listed=False)
-        world.rt.watch("bracket.start", self.on_start)
 
+    @watches("bracket.start")
     def on_start(self, range: MmuNotifierRange, ret: int) -> None:
         """Remember who was refused what; before the first refusal there is nothing to watch."""
         if not ret:
@@ -41,13 +40,7 @@ class NonblockableRefusal(LateInvariant):
         self.closing[current().name] = range
         self.begin_watching()
 
-    def late_watchers(self) -> Iterable[tuple[str, Callable[..., None]]]:
-        """Watch the rest after the first refusal."""
-        yield "bracket.begin", self.on_begin
-        yield "bracket.end", self.on_end
-        yield "pte.discard", self.on_discard
-        yield "thread.exit", self.on_exit
-
+    @watches("bracket.end", late=True)
     def on_end(self, range: MmuNotifierRange) -> None:
         """See to it that a refused bracket is ended by the core only."""
         name = current().name
@@ -57,15 +50,18 @@ class NonblockableRefusal(LateInvariant):
         elif self.refused.get(name) is range:
             self._violated(range, f"{name} ended the bracket, which the core had ended already")
 
+    @watches("bracket.begin", late=True)
     def on_begin(self, range: MmuNotifierRange) -> None:
         """Let a thread go on to its next range."""
         del range
         self.refused.pop(current().name)
 
+    @watches("thread.exit", late=True)
     def on_exit(self, thread: Thread) -> None:
         """Forget a thread that is gone."""
         self.refused.pop(thread.name)
 
+    @watches("pte.discard", late=True)
     def on_discard(self, mm: Mm, lo: int, hi: int) -> None:
         """See to it that the range keeps its pages."""
         name = current().name

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from mshv_async.oracle.invariant import Invariant
 from mshv_async.oracle.observed import Observed
+from mshv_async.oracle.watching import watches
 from mshv_async.sim import Seq, current_or_none, name_of
 
 if TYPE_CHECKING:
@@ -33,14 +34,8 @@ class NotifierSequence(Invariant):
         if subscriptions is not None:
             self.last = subscriptions.invalidate_seq
             self.subscribed = subscriptions.itree
-        rt = world.rt
-        rt.watch("bracket.begin", self.on_begin)
-        rt.watch("bracket.start", self.on_start)
-        rt.watch("bracket.end", self.on_end)
-        rt.watch("seq.change", self.on_seq)
-        rt.watch("subseq.change", self.on_subseq)
-        rt.watch("mni.insert", self.on_insert)
 
+    @watches("bracket.begin")
     def on_begin(self, range: MmuNotifierRange) -> None:
         """Note that a bracket opens; it collides if a subscription overlaps it."""
         if range.mm is not self.world.mm:
@@ -53,11 +48,13 @@ class NotifierSequence(Invariant):
                 self.collided = True
         self.world.rt.judge_later(self.judge)
 
+    @watches("bracket.start")
     def on_start(self, range: MmuNotifierRange, ret: int) -> None:
         """End the bracket of a start that was refused."""
         if ret:
             self.on_end(range)
 
+    @watches("bracket.end")
     def on_end(self, range: MmuNotifierRange) -> None:
         """Note that a bracket closes; the last one ends the collision."""
         if range.mm is not self.world.mm:
@@ -67,12 +64,14 @@ class NotifierSequence(Invariant):
             self.collided = False
         self.world.rt.judge_later(self.judge)
 
+    @watches("mni.insert")
     def on_insert(self, mni: Any) -> None:
         """Expect an odd sequence of the mm from an insertion in any bracket on."""
         if mni.mm is self.world.mm and self.open:
             self.collided = True
         self.world.rt.judge_later(self.judge)
 
+    @watches("seq.change")
     def on_seq(self, subscriptions: Any) -> None:
         """See to it that the mm's sequence grows by one at a time."""
         ours = self.world.mm.subscriptions
@@ -84,6 +83,7 @@ class NotifierSequence(Invariant):
             self._violated(f"mm.seq went from {before} to {self.last.n}")
         self.world.rt.judge_later(self.judge)
 
+    @watches("subseq.change")
     def on_subseq(self, mni: Any) -> None:
         """See to it that it is odd, and set under the lock that the callback takes."""
         if not mni.invalidate_seq.odd:

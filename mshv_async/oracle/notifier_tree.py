@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from mshv_async.oracle.invariant import Invariant
 from mshv_async.oracle.observed import Observed
+from mshv_async.oracle.watching import watches
 from mshv_async.sim import Seq, name_of
 
 if TYPE_CHECKING:
@@ -24,15 +25,9 @@ class NotifierTree(Invariant):
         self.seq: Seq | None = None
         self.members: tuple[Any, ...] = ()
         self.removed: tuple[Any, ...] = ()
-        rt = world.rt
-        for fact in ("seq.change", "mni.insert", "mni.remove", "bracket.begin", "bracket.end"):
-            rt.watch(fact, self.on_change)
-        rt.watch("mni.remove", self.on_remove)
-        rt.watch("mni.insert", self.on_insert)
-        rt.watch("callback.enter", self.on_callback)
-        rt.watch("object.free", self.on_free)
         self.judge()
 
+    @watches("seq.change", "mni.insert", "mni.remove", "bracket.begin", "bracket.end")
     def on_change(self, *_: Any) -> None:
         """Look at the tree again when the step ends."""
         self.world.rt.judge_later(self.judge)
@@ -53,15 +48,18 @@ class NotifierTree(Invariant):
         if not same:
             self.members = members
 
+    @watches("mni.remove")
     def on_remove(self, mni: Any) -> None:
         """Remember who is gone."""
         self.removed = (*self.removed, mni)
 
+    @watches("mni.insert")
     def on_insert(self, mni: Any) -> None:
         """Let it come back."""
         if any(m is mni for m in self.removed):
             self.removed = tuple(m for m in self.removed if m is not mni)
 
+    @watches("object.free")
     def on_free(self, obj: Any) -> None:
         """Leave what is freed to others: its use is worse than a late callback."""
         kept = tuple(
@@ -70,6 +68,7 @@ class NotifierTree(Invariant):
         if len(kept) < len(self.removed):
             self.removed = kept
 
+    @watches("callback.enter")
     def on_callback(self, mni: Any, range: MmuNotifierRange) -> None:
         """No callback may come for a subscription whose removal returned."""
         del range

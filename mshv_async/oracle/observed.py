@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from mshv_async.driver import MshvMemRegion, MshvVp, RegionType
 from mshv_async.hyperv import PartitionState
+from mshv_async.oracle.watching import subscriptions, watches
 from mshv_async.sim import Shared, current_or_none
 from mshv_async.sim.accesses import READ
 from mshv_async.sim.faults import Finding
@@ -73,20 +74,23 @@ class Observed(Shared):
         self.vps: tuple[MshvVp, ...] = ()
 
     def begin(self) -> None:
-        """Take stock after set-up, and follow the regions from then on."""
+        """Take stock after set-up, and follow the regions from then on; nobody judges."""
+        self.take_stock()
+        self.rt.listen(subscriptions((Observed,), (False,)), (self,))
+
+    def take_stock(self) -> None:
+        """Look which regions and processors there are after set-up."""
         self.alive = self.created = tuple(self.partition.pt_mem_regions.regions())
         self.vps = tuple(self.partition.pt_vp_array.values())
-        self.rt.watch("object.alloc", self._allocated)
-        self.rt.watch("object.free", self._freed)
-        self.rt.watch("ioctl.begin", self._ioctl_begins)
-        self.rt.watch("ioctl.return", self._ioctl_returns)
 
+    @watches("object.alloc")
     def _allocated(self, obj: Any) -> None:
         if isinstance(obj, MshvMemRegion):
             self.alive = (*self.alive, obj)
         elif isinstance(obj, MshvVp) and obj.vp_partition is self.partition:
             self.vps = (*self.vps, obj)
 
+    @watches("object.free")
     def _freed(self, obj: Any) -> None:
         if isinstance(obj, MshvVp):
             if obj in self.vps:
@@ -98,10 +102,12 @@ class Observed(Shared):
             if obj in self.gone:
                 self.gone = tuple(r for r in self.gone if r is not obj)
 
+    @watches("ioctl.begin")
     def _ioctl_begins(self, thread: Thread, name: str, *args: Any) -> None:
         if name == "unmap_user_memory":
             self.unmapping = (*self.unmapping, (thread.name, args[0].guest_pfn))
 
+    @watches("ioctl.return")
     def _ioctl_returns(self, thread: Thread, name: str, ret: int, *args: Any) -> None:
         # Returns come in the order of the partition mutex: it is released in the same step.
         if name == "map_user_memory" and ret == 0:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mshv_async.oracle.invariant import Invariant
-from mshv_async.oracle.observed import Observed
+from mshv_async.oracle.watching import watches
 from mshv_async.sim import name_of
 
 if TYPE_CHECKING:
@@ -19,10 +19,7 @@ class PageArray(Invariant):
     invariant = "page-array"
     summary = "each page that the driver recorded is the accessible one in the SLAT"
 
-    def __init__(self, world: Observed) -> None:
-        super().__init__(world)
-        world.rt.watch("lock.release", self.on_release)
-
+    @watches("lock.release")
     def on_release(self, lock: Any) -> None:
         """Compare the region whose mutex this is."""
         for region in self.world.mapped:

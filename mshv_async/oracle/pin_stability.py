@@ -8,11 +8,12 @@ from mshv_async.driver import MshvMemRegion
 from mshv_async.host import PteState
 from mshv_async.oracle.invariant import LateInvariant
 from mshv_async.oracle.observed import ALL_PFNS, Observed, is_mmio, is_movable
+from mshv_async.oracle.watching import watches
 from mshv_async.sim import RangeMap, SharedDict, name_of
 from mshv_async.sim.spans import span
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from mshv_async.host import HostMemory, Mm, Pte
     from mshv_async.hyperv import HvPartition
@@ -42,27 +43,15 @@ class PinStability(LateInvariant):
         self.discarded: list[tuple[Mm, int, int]] = []  # in this step
         self.changed: list[tuple[Mm, int, int]] = []  # in this step
         self.busy: SharedDict[str, bool] = SharedDict("oracle.busy", listed=False)
-        rt = world.rt
-        rt.watch("frame.pin", self.on_pin)
-        rt.watch("frame.free", self.on_free)
-        rt.watch("ioctl.begin", self.on_begin)
         for lo, hi, frame in world.host.frames.runs(0, ALL_PFNS):
             if frame.pins:
                 self.pins.set(lo, hi, frame.pins)
                 self._show(world.host, lo, hi)
                 self.begin_watching()
 
-    def late_watchers(self) -> Iterable[tuple[str, Callable[..., None]]]:
-        """Watch the rest once there are pins, or an ioctl that may make a region."""
-        yield "frame.unpin", self.on_unpin
-        yield "pte.change", self.on_pte
-        yield "pte.discard", self.on_discard
-        yield "slat.change", self.on_slat
-        yield "object.free", self.on_object
-        yield "ioctl.return", self.on_return
-
     # -- pins ------------------------------------------------------------------------------
 
+    @watches("frame.pin")
     def on_pin(self, host: HostMemory, pfn: int, n: int) -> None:
         """Count pins, and note where the frames are mapped."""
         self.begin_watching()
@@ -76,6 +65,7 @@ class PinStability(LateInvariant):
             if known not in self.shown:
                 self.shown = (*self.shown, known)
 
+    @watches("frame.unpin", late=True)
     def on_unpin(self, host: HostMemory, pfn: int, n: int) -> None:
         """Uncount them; a frame without a pin cannot be unpinned."""
         del host
@@ -122,6 +112,7 @@ class PinStability(LateInvariant):
         if shown != self.shown:
             self.shown = shown
 
+    @watches("frame.free")
     def on_free(self, host: HostMemory, pfn_lo: int, pfn_hi: int) -> None:
         """See to it that no frame is freed while it is pinned."""
         del host
@@ -133,12 +124,14 @@ class PinStability(LateInvariant):
 
     # -- the entries that show them --------------------------------------------------------
 
+    @watches("pte.discard", late=True)
     def on_discard(self, mm: Mm, lo: int, hi: int) -> None:
         """Note that contents were given up on purpose, which a pin does not forbid."""
         if self.shown:
             self.discarded = [*self.discarded, (mm, lo, hi)]
             self.world.rt.judge_later(self.judge)
 
+    @watches("pte.change", late=True)
     def on_pte(self, mm: Mm, lo: int, hi: int) -> None:
         """Have a change of entries judged when the step ends: a discard is told after it."""
         if self.shown:
@@ -177,6 +170,7 @@ class PinStability(LateInvariant):
 
     # -- regions ---------------------------------------------------------------------------
 
+    @watches("slat.change", late=True)
     def on_slat(self, partition: HvPartition, lo: int, hi: int) -> None:
         """See to it that a pinned region is given access to pinned frames only."""
         if partition is not self.world.hv_partition:
@@ -195,18 +189,21 @@ class PinStability(LateInvariant):
     def _unpinned(self, pfn: int, n: int) -> bool:
         return self.pins.total(max(pfn, 1), pfn + n) < pfn + n - max(pfn, 1)
 
+    @watches("ioctl.begin")
     def on_begin(self, thread: Thread, name: str, *args: Any) -> None:
         """Let an ioctl hold pins of its own while it is under way."""
         del name, args
         self.begin_watching()
         self.busy[thread.name] = True
 
+    @watches("ioctl.return", late=True)
     def on_return(self, thread: Thread, name: str, *args: Any) -> None:
         """Look for pins that an ioctl left behind."""
         del name, args
         self.busy.pop(thread.name)
         self._leftovers()
 
+    @watches("object.free", late=True)
     def on_object(self, obj: Any) -> None:
         """Look for pins that a region left behind."""
         if self.pins and isinstance(obj, MshvMemRegion):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from mshv_async.oracle.invariant import Invariant
 from mshv_async.oracle.observed import Observed
+from mshv_async.oracle.watching import watches
 from mshv_async.sim import SharedDict, current, name_of
 from mshv_async.sim.verdicts import kind_of
 
@@ -33,23 +34,21 @@ class ReclaimUnderLock(Invariant):
         self.classes: tuple[str, ...] = ("region.mutex",)
         # By thread: locks held when a callback began.
         self.inside: SharedDict[str, tuple[Any, ...]] = SharedDict("oracle.inside", listed=False)
-        rt = world.rt
-        rt.watch("page.alloc", self.on_alloc)
-        rt.watch("callback.enter", self.on_enter)
-        rt.watch("callback.return", self.on_return)
-        rt.watch("lock.release", self.on_release)
 
+    @watches("callback.enter")
     def on_enter(self, mni: Any, range: Any) -> None:
         """Remember what the thread brings along."""
         del mni, range
         thread = current()
         self.inside[thread.name] = tuple(thread.held)
 
+    @watches("callback.return")
     def on_return(self, mni: Any, range: Any, ok: bool) -> None:
         """Learn nothing more from this callback."""
         del mni, range, ok
         self.inside.pop(current().name)
 
+    @watches("lock.release")
     def on_release(self, lock: Any) -> None:
         """Learn the class of a lock that a callback took."""
         if not self.inside.worth_asking or lock.cls in self.classes:
@@ -58,6 +57,7 @@ class ReclaimUnderLock(Invariant):
         if brought is not None and not any(held is lock for held in brought):
             self.classes = tuple(sorted((*self.classes, lock.cls)))
 
+    @watches("page.alloc")
     def on_alloc(self, host: Any, site: str, gfp: str) -> None:
         """Look at what the allocating thread holds."""
         del host

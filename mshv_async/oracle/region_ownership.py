@@ -6,7 +6,7 @@ from itertools import combinations
 from typing import Any
 
 from mshv_async.oracle.invariant import Invariant
-from mshv_async.oracle.observed import Observed
+from mshv_async.oracle.watching import watches
 from mshv_async.sim import name_of
 from mshv_async.sim.spans import span
 
@@ -18,10 +18,7 @@ class RegionOwnership(Invariant):
     invariant = "region-ownership"
     summary = "the guest pages of live regions are disjoint"
 
-    def __init__(self, world: Observed) -> None:
-        super().__init__(world)
-        world.rt.watch("ioctl.return", self.on_return)
-
+    @watches("ioctl.return")
     def on_return(self, thread: Any, name: str, ret: int, *args: Any) -> None:
         """Compare all regions with each other after a successful map."""
         del thread, args

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mshv_async.oracle.invariant import Invariant
-from mshv_async.oracle.observed import Observed
+from mshv_async.oracle.watching import watches
 from mshv_async.sim import name_of
 from mshv_async.sim.spans import span
 
@@ -22,10 +22,7 @@ class Rights(Invariant):
     invariant = "rights"
     summary = "the rights of a SLAT entry are within those of its region"
 
-    def __init__(self, world: Observed) -> None:
-        super().__init__(world)
-        world.rt.watch("slat.change", self.on_slat)
-
+    @watches("slat.change")
     def on_slat(self, partition: HvPartition, lo: int, hi: int) -> None:
         """Compare the changed entries with the regions that own them."""
         for a, b, entry in partition.slat.runs(lo, hi):

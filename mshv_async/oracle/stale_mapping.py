@@ -14,6 +14,7 @@ from mshv_async.oracle.observed import (
     gfns_behind,
     vpn_of,
 )
+from mshv_async.oracle.watching import watches
 from mshv_async.sim import Place, RangeMap, name_of
 from mshv_async.sim.spans import span
 
@@ -32,7 +33,8 @@ class StaleMapping(Invariant):
     may be accessible; whenever a page is freed, no accessible entry may name it.
     """
 
-    __slots__ = ("closed", "failure", "refused")
+    __slots__ = ("closed", "failure", "flushed", "refused")
+    _const = (*Invariant._const, "flushed")
     invariant = "stale-mapping"
     summary = "no accessible SLAT entry names a page that the host freed or is taking back"
 
@@ -42,15 +44,9 @@ class StaleMapping(Invariant):
         self.closed: RangeMap[tuple[MmuNotifierRange, ...]] = RangeMap("oracle.closed")
         self.refused: tuple[MmuNotifierRange, ...] = ()
         self.failure: Place | None = None
-        rt = world.rt
-        rt.watch("frame.free", self.on_free)
-        rt.watch("callback.return", self.on_callback)
-        rt.watch("bracket.start", self.on_start)
-        rt.watch("bracket.end", self.on_end)
-        rt.watch("slat.change", self.on_slat)
-        if world.hv_partition.hv.slat_rules.tlb != "flushed":
-            rt.watch("guest.access", self.on_access)
+        self.flushed = world.hv_partition.hv.slat_rules.tlb == "flushed"
 
+    @watches("callback.return")
     def on_callback(self, mni: Any, range: MmuNotifierRange, ok: bool) -> None:
         """Remember which brackets a subscriber could not serve."""
         if not ok:
@@ -59,6 +55,7 @@ class StaleMapping(Invariant):
             # Which step it was is no part of the state: what can still happen is the same.
             self.failure = Place(here.thread, 0, (mni.ops.__name__, *here.functions))
 
+    @watches("bracket.start")
     def on_start(self, range: MmuNotifierRange, ret: int) -> None:
         """Judge the whole range, now that every callback said that it is clean."""
         if range.mm is not self.world.mm:
@@ -68,6 +65,7 @@ class StaleMapping(Invariant):
                 self.closed.set(lo, hi, (*(brackets or ()), range))
             self._judge_range(range)
 
+    @watches("bracket.end")
     def on_end(self, range: MmuNotifierRange) -> None:
         """Let the range be mapped again."""
         if range.mm is self.world.mm:
@@ -80,6 +78,7 @@ class StaleMapping(Invariant):
         if any(r is range for r in self.refused):
             self.refused = tuple(r for r in self.refused if r is not range)
 
+    @watches("slat.change")
     def on_slat(self, partition: HvPartition, lo: int, hi: int) -> None:
         """See to it that no range under invalidation is opened again."""
         del partition
@@ -120,10 +119,11 @@ class StaleMapping(Invariant):
                 return True
         return False
 
+    @watches("guest.access")
     def on_access(self, guest: Any, kind: int, gfn: int, entry: SlatEntry, tag: Any) -> None:
         """Judge an access that may go by an old translation, which no table shows any more."""
         del kind, tag
-        if entry.kind != "ram" or guest.vp.partition is not self.world.hv_partition:
+        if self.flushed or entry.kind != "ram" or guest.vp.partition is not self.world.hv_partition:
             return
         if not self.world.host.state(entry.pfn).refs:
             why = f"page {entry.pfn:#x}, which the host freed"
@@ -148,6 +148,7 @@ class StaleMapping(Invariant):
             for region in self._regions()
         )
 
+    @watches("frame.free")
     def on_free(self, host: HostMemory, pfn_lo: int, pfn_hi: int) -> None:
         """Judge the freed frames against all accessible entries."""
         del host

@@ -8,6 +8,7 @@ from mshv_async.driver import MshvMemRegion, MshvPartition
 from mshv_async.hyperv import PartitionState
 from mshv_async.oracle.invariant import Invariant
 from mshv_async.oracle.observed import ALL_GFNS, Observed
+from mshv_async.oracle.watching import watches
 from mshv_async.sim import SharedDict, name_of
 from mshv_async.sim.spans import span
 
@@ -33,11 +34,8 @@ class TeardownClean(Invariant):
         # By name: objects whose last descriptor was closed.
         self.released: SharedDict[str, Any] = SharedDict("oracle.released", listed=False)
         self.freed = False  # the partition's object is
-        world.rt.watch("slat.change", self.on_slat)
-        world.rt.watch("object.free", self.on_free)
-        world.rt.watch("file.release", self.on_release)
-        world.rt.watch("world.end", self.on_end)
 
+    @watches("slat.change")
     def on_slat(self, partition: HvPartition, lo: int, hi: int) -> None:
         """Entries that become accessible must belong to somebody."""
         for a, b, entry in partition.slat.runs(lo, hi):
@@ -45,6 +43,7 @@ class TeardownClean(Invariant):
                 self._violated(f"gfns {span(a, b)} became accessible, but no region owns them")
                 return
 
+    @watches("object.free")
     def on_free(self, obj: Any) -> None:
         """Look at what a region or the partition leaves."""
         if isinstance(obj, MshvMemRegion):
@@ -53,6 +52,7 @@ class TeardownClean(Invariant):
             self.freed = True
             self._partition_goes(obj)
 
+    @watches("file.release")
     def on_release(self, kind: str, obj: Any) -> None:
         """Note that the driver is told of the end of a file."""
         del kind
@@ -93,6 +93,7 @@ class TeardownClean(Invariant):
                 "nobody will unmap it",
             )
 
+    @watches("world.end")
     def on_end(self) -> None:
         """Look for host pages that are allocated and nobody's.
 

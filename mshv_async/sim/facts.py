@@ -7,7 +7,6 @@ when the step ends in which they were seen.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from mshv_async.sim import verdicts
@@ -18,11 +17,16 @@ from mshv_async.sim.faults import Finding, Place
 from mshv_async.sim.stacks import StackFrame, stack_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
     from mshv_async.sim.accesses import AccessRecorder
     from mshv_async.sim.checkers import StepChecker
     from mshv_async.sim.thread import Thread
+
+Subscription = tuple[int, str]
+"""The place of a listener, and the name of its method."""
+
+Watchers = list["Callable[..., None]"]
 
 
 class Facts:
@@ -44,7 +48,8 @@ class Facts:
         self.shadow_checkers = tuple(c for c in checkers if isinstance(c, ShadowChecker))
         self.recorder: AccessRecorder | None = None
         self.notes: list[tuple[int, int, str, dict[str, Any]]] | None = [] if keep else None
-        self.watchers: dict[str, list[Callable[..., None]]] = defaultdict(list)
+        self.watchers: dict[str, Watchers | tuple[Subscription, ...]] = {}
+        self._listeners: Sequence[object] = ()
         self.observing = False
         self.pending: list[Finding] = []
         self.noted: dict[str, Finding] = {}
@@ -53,12 +58,35 @@ class Facts:
 
     def watch(self, name: str, watcher: Callable[..., None]) -> None:
         """Subscribe to the facts of one name that the models tell."""
-        self.watchers[name].append(watcher)
+        known = self.watchers.get(name)
+        if known is None:
+            self.watchers[name] = [watcher]
+        else:
+            (self._bound(name, known) if isinstance(known, tuple) else known).append(watcher)
+
+    def listen(
+        self, subscriptions: Mapping[str, tuple[Subscription, ...]], listeners: Sequence[object]
+    ) -> None:
+        """Subscribe methods of some listeners, before all who are not among them."""
+        others, self.watchers = self.watchers, dict(subscriptions)
+        self._listeners = listeners
+        for name, watchers in others.items():
+            assert isinstance(watchers, list), "there is one set of listeners"
+            for watcher in watchers:
+                self.watch(name, watcher)
+
+    def _bound(self, name: str, subscribed: tuple[Subscription, ...]) -> Watchers:
+        """Bind the methods that are called for a fact."""
+        listeners = self._listeners
+        bound = self.watchers[name] = [getattr(listeners[at], method) for at, method in subscribed]
+        return bound
 
     def probe(self, name: str, *args: Any) -> None:
         """Tell the watchers a fact. What they look at is not the model's doing."""
         watchers = self.watchers.get(name)
         if watchers:
+            if isinstance(watchers, tuple):
+                watchers = self._bound(name, watchers)
             self.observing = True
             for watcher in watchers:
                 watcher(*args)

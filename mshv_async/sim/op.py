@@ -101,7 +101,7 @@ class Op:
     @property
     def object_name(self) -> str:
         """The name of the object, readable even after it was freed."""
-        return "" if self.obj is None else _attribute(self.obj, "name")  # type: ignore[no-any-return]
+        return "" if self.obj is None else _attribute(self.obj, "name")
 
     def line(self) -> str:
         """Give the operation as it stands in digests and in the columns."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from mshv_async.sim.current import instrumented, report_access, report_count
 from mshv_async.sim.shared import Shared
@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 V = TypeVar("V")
+
+
+_NOTHING: Any = ()
 
 
 class RangeMap(Shared, Generic[V]):
@@ -33,9 +36,10 @@ class RangeMap(Shared, Generic[V]):
             self.name = name
             self._grave = None
         self.linear = linear
-        self._starts: list[int] = []
-        self._ends: list[int] = []
-        self._values: list[V] = []
+        # Most maps of a world stay empty: they share what they hold until something comes in.
+        self._starts: list[int] = _NOTHING
+        self._ends: list[int] = _NOTHING
+        self._values: list[V] = _NOTHING
 
     def _touch(self, lo: int, hi: int, write: bool) -> None:
         report_access(self, "", write, lo, hi)
@@ -200,7 +204,9 @@ class RangeMap(Shared, Generic[V]):
         """Put runs in the place of those from ``first`` to before ``last``."""
         if len(runs) == 1 and last - first < 2:
             lo, hi, value = runs[0]
-            if last == first:
+            if not self._starts:
+                self._starts, self._ends, self._values = [lo], [hi], [value]
+            elif last == first:
                 self._starts.insert(first, lo)
                 self._ends.insert(first, hi)
                 self._values.insert(first, value)

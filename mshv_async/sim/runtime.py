@@ -120,7 +120,7 @@ class Runtime(Facts):
         self.world: Any = None
         self.roots: Callable[[], Iterable[Any]] = tuple  # where the state of the world begins
         self.opaque: tuple[type, ...] = ()  # classes of what never changes in it
-        self.tie = random.Random(seed)
+        self._ties = random.Random(seed) if self.timed else None
         self._timers: list[tuple[int, int, Thread]] = []
         self._timer_thread: Thread | None = None
         self.loop: SimLoop | None = None
@@ -352,8 +352,8 @@ class Runtime(Facts):
                 best, best_key, tied = t, key, [t]
             elif key == best_key:
                 tied.append(t)
-        if len(tied) > 1:
-            best = tied[self.tie.randrange(len(tied))]
+        if len(tied) > 1 and self._ties is not None:
+            best = tied[self._ties.randrange(len(tied))]
         liveness.hung_task(self, best.ready_ns)
         self.now_ns = best.ready_ns
         best.clock_ns = best.ready_ns + self.costs.ns(best.op.label)

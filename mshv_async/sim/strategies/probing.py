@@ -1,10 +1,10 @@
 """What probing executions tell a sampling strategy: the shared objects, and who uses them.
 
 A *chain* (``Thread.chain``) is a thread and all that works for it: a processor that serves a call,
-the guest that a thread runs. They wait for each other and hardly ever run at once, so a strategy that gave each a
-priority of its own would spend most of its chances on orders that cannot be (Ozkan, Majumdar,
-Niksic, Tabaei Befrouei, Weissenbacher: Randomized Testing of Distributed Systems with Probabilistic
-Guarantees, OOPSLA 2018, order such chains rather than threads or events).
+the guest that a thread runs. They wait for each other and hardly ever run at once, so a strategy
+that gave each a priority of its own would spend most of its chances on orders that cannot be
+(Ozkan, Majumdar, Niksic, Tabaei Befrouei, Weissenbacher: Randomized Testing of Distributed Systems
+with Probabilistic Guarantees, OOPSLA 2018, order such chains rather than threads or events).
 
 An object is *shared* when, in one probing execution, two chains declared operations on it of which
 one writes. A strategy that attends to one shared object, or to some, has far fewer orders to
