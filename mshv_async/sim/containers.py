@@ -22,12 +22,8 @@ class _Container(Shared):
     _const: ClassVar[tuple[str, ...]] = ("_tracked",)
 
     def __init__(self, name: str) -> None:
+        super().__init__(name)
         self._tracked = instrumented.get()
-        if self._tracked:
-            super().__init__(name)
-        else:  # the same without the call: a world has dozens
-            self.name = name
-            self._grave = None
 
     def _touch(self, what: str, write: bool) -> None:
         report_access(self, what, write)
@@ -44,7 +40,12 @@ class SharedDict(_Container, Generic[K, V]):
     _const = ("_items", "_listed", "_tracked")
 
     def __init__(self, name: str, *, listed: bool = True) -> None:
-        super().__init__(name)
+        self._tracked = instrumented.get()
+        if self._tracked:
+            super().__init__(name)
+        else:  # the same without the calls: a world has dozens
+            self.name = name
+            self._grave = None
         self._items: dict[K, V] = {}
         self._listed = listed
 

@@ -85,12 +85,17 @@ class Facts:
         """Tell the watchers a fact. What they look at is not the model's doing."""
         watchers = self.watchers.get(name)
         if watchers:
-            if isinstance(watchers, tuple):
-                watchers = self._bound(name, watchers)
-            self.observing = True
-            for watcher in watchers:
-                watcher(*args)
-            self.observing = False
+            self.tell(name, watchers, args)
+
+    def tell(
+        self, name: str, watchers: Watchers | tuple[Subscription, ...], args: tuple[Any, ...]
+    ) -> None:
+        """Tell a fact to its watchers, which are bound when it is first told."""
+        bound = self._bound(name, watchers) if isinstance(watchers, tuple) else watchers
+        self.observing = True
+        for watcher in bound:
+            watcher(*args)
+        self.observing = False
 
     def note(self, event: str, fields: dict[str, Any]) -> None:
         """Record a log event of the running thread, if this execution is kept."""

@@ -68,7 +68,8 @@ class RangeMap(Shared, Generic[V]):
         index = bisect_right(self._starts, key) - 1
         if index < 0 or self._ends[index] <= key:
             return None
-        return self._along(self._values[index], key - self._starts[index])
+        value = self._values[index]
+        return self._along(value, key - self._starts[index]) if self.linear else value
 
     def _along(self, value: V, n: int) -> V:
         """Return the value ``n`` keys further in a run that begins with ``value``."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mshv_async.sim import verdicts
-from mshv_async.sim.current import current, current_or_none
+from mshv_async.sim.current import current, current_or_none, current_thread
 from mshv_async.sim.op import SLEEP, Op
 from mshv_async.sim.thread import do
 
@@ -44,9 +44,12 @@ def note(event: str, **fields: Any) -> None:
 
 def probe(name: str, *args: Any) -> None:
     """Tell whoever watches a fact, in the step in which it became true."""
-    thread = current_or_none()
-    if thread is not None and name in thread.rt.watchers:
-        thread.rt.probe(name, *args)
+    thread = current_thread.get(None)
+    if thread is not None:
+        rt = thread.rt
+        watchers = rt.watchers.get(name)
+        if watchers:
+            rt.tell(name, watchers, args)
 
 
 def warn(site: str, once: bool = True) -> None:

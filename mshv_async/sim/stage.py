@@ -124,7 +124,8 @@ class Stage:
     async def _serve(self, seat: _Seat, thread: Thread) -> None:
         runtime = thread.rt
         token = current_thread.set(thread)
-        checked = instrumented.set(bool(runtime.checkers))  # what it makes reports as well
+        checking = bool(runtime.checkers)  # what it makes reports as well
+        checked = instrumented.set(checking) if checking is not instrumented.get() else None
         try:
             thread.coro = thread.body()
             await thread.coro
@@ -143,7 +144,8 @@ class Stage:
             runtime.thread_finished(thread)
         except Exception as error:  # of a strategy, a checker, a watcher
             runtime.crashed(thread, error)
-        instrumented.reset(checked)
+        if checked is not None:
+            instrumented.reset(checked)
         current_thread.reset(token)  # so that the idle task keeps no execution alive
 
 
