@@ -36,6 +36,11 @@ class Facts:
     not, the first of each title. ``later``: judgements due when the step ends.
     """
 
+    __slots__ = (
+        "_listeners", "checkers", "is_driver", "later", "noted", "notes", "observing", "pending",
+        "recorder", "shadow_checkers", "steps", "watchers",
+    )  # fmt: skip
+
     def __init__(
         self,
         is_driver: Callable[[str], bool],

@@ -27,15 +27,19 @@ def ordered_pairs(rt: Runtime) -> dict[OrderedPair, None]:
     threads = rt.all_threads
     latest: dict[int, tuple[int, Op]] = {}  # by the object's id, for this call only; the trace
     # keeps the objects alive
-    for tid, op in rt.trace:
+    for step in rt.trace:
+        tid, op = step
         obj = op.obj
-        if obj is None or op.label.endswith("unlock"):
+        if obj is None or op.label[-6:] == "unlock":
             continue
-        before = latest.get(id(obj))
-        latest[id(obj)] = tid, op
-        if before is not None and before[0] != tid and conflict(before[1], op):
-            first = threads[before[0]].name
-            found[op.object_name, first, before[1].label, threads[tid].name, op.label] = None
+        key = id(obj)
+        before = latest.get(key)
+        latest[key] = step
+        if before is not None and before[0] != tid:
+            earlier = before[1]
+            if (op.write or earlier.write) and conflict(earlier, op):
+                first = threads[before[0]].name
+                found[op.object_name, first, earlier.label, threads[tid].name, op.label] = None
     return found
 
 

@@ -59,6 +59,16 @@ class Runtime(Facts):
     all coroutines (a running one does not show where it stands); slower, the same executions.
     """
 
+    # "__dict__" is for subclasses; the slots are what makes each step cheaper.
+    __slots__ = (
+        "__dict__", "_nobody_runs", "_seat", "_ties", "_timer_thread", "_timers", "all_threads",
+        "bounds", "choices", "chosen_until", "clock_trace", "closing", "costs", "cut",
+        "departure", "done", "ended", "error", "fair", "fair_since", "finding", "hung_due_ns",
+        "injector", "killed", "lasting_calls", "live", "lock_order", "look_steps", "loop",
+        "loops", "mode", "now_ns", "opaque", "panic_on_warn", "preempted_at", "quantum", "roots",
+        "running", "settled_at", "strategy", "suspected", "suspended", "tape", "timed", "trace",
+        "turns", "warnings", "world",
+    )  # fmt: skip
     watches_loops = True
 
     def __init__(
