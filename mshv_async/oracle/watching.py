@@ -1,7 +1,7 @@
 """Which facts the methods of a watcher are called for; worked out once for its class.
 
 A world has dozens of such methods, and an execution tells few of their facts: so nothing is
-subscribed one by one when a world is set up, and a method is bound when its fact is first told.
+subscribed one by one when a world is set up.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def watched(cls: type, *, late: bool) -> tuple[tuple[str, str], ...]:
 def subscriptions(
     watchers: tuple[type, ...], beginning: tuple[bool, ...]
 ) -> Mapping[str, tuple[Subscription, ...]]:
-    """Return for each fact the place of a watcher and the name of its method, in this order.
+    """Return for each fact the places of watchers and their functions, in this order.
 
     ``beginning``: which of them watch from the start what they else watch late.
     """
@@ -53,5 +53,5 @@ def subscriptions(
     for place, (cls, early) in enumerate(zip(watchers, beginning, strict=True)):
         pairs = watched(cls, late=False) + (watched(cls, late=True) if early else ())
         for fact, name in pairs:
-            found[fact] = (*found.get(fact, ()), (place, name))
+            found[fact] = (*found.get(fact, ()), (place, getattr(cls, name)))
     return found

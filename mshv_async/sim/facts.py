@@ -7,6 +7,7 @@ when the step ends in which they were seen.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mshv_async.sim import verdicts
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
     from mshv_async.sim.checkers import StepChecker
     from mshv_async.sim.thread import Thread
 
-Subscription = tuple[int, str]
-"""The place of a listener, and the name of its method."""
+Subscription = tuple[int, "Callable[..., None]"]
+"""The place of a listener, and a function of its class."""
 
 Watchers = list["Callable[..., None]"]
 
@@ -81,25 +82,27 @@ class Facts:
                 self.watch(name, watcher)
 
     def _bound(self, name: str, subscribed: tuple[Subscription, ...]) -> Watchers:
-        """Bind the methods that are called for a fact."""
+        """Bind the functions that are called for a fact, now that others are to follow them."""
         listeners = self._listeners
-        bound = self.watchers[name] = [getattr(listeners[at], method) for at, method in subscribed]
+        bound = self.watchers[name] = [partial(watch, listeners[at]) for at, watch in subscribed]
         return bound
 
     def probe(self, name: str, *args: Any) -> None:
         """Tell the watchers a fact. What they look at is not the model's doing."""
         watchers = self.watchers.get(name)
         if watchers:
-            self.tell(name, watchers, args)
+            self.tell(watchers, args)
 
-    def tell(
-        self, name: str, watchers: Watchers | tuple[Subscription, ...], args: tuple[Any, ...]
-    ) -> None:
-        """Tell a fact to its watchers, which are bound when it is first told."""
-        bound = self._bound(name, watchers) if isinstance(watchers, tuple) else watchers
+    def tell(self, watchers: Watchers | tuple[Subscription, ...], args: tuple[Any, ...]) -> None:
+        """Tell a fact to its watchers; who begins to watch it now hears of the next one."""
         self.observing = True
-        for watcher in bound:
-            watcher(*args)
+        if isinstance(watchers, tuple):
+            listeners = self._listeners
+            for at, watch in watchers:
+                watch(listeners[at], *args)
+        else:
+            for watcher in watchers:
+                watcher(*args)
         self.observing = False
 
     def note(self, event: str, fields: dict[str, Any]) -> None:

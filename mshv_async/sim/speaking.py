@@ -49,7 +49,7 @@ def probe(name: str, *args: Any) -> None:
         rt = thread.rt
         watchers = rt.watchers.get(name)
         if watchers:
-            rt.tell(name, watchers, args)
+            rt.tell(watchers, args)
 
 
 def warn(site: str, once: bool = True) -> None:

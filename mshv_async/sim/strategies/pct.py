@@ -24,6 +24,7 @@ from mshv_async.sim.strategies.probing import PROBES, Probing
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from mshv_async.sim.op import Op
     from mshv_async.sim.orders import OrderedPair
     from mshv_async.sim.runtime import Runtime
     from mshv_async.sim.thread import Thread
@@ -51,7 +52,6 @@ class Pct(Probing):
         self._floor = 0.0
         self._seen = 0
         self._passed = 0
-        self._several = False
 
     def begin(self, execution: int) -> bool:
         """Draw the change points."""
@@ -88,29 +88,26 @@ class Pct(Probing):
             self.see(enabled[0].rt)
         if current is not None and current.op.yields:
             self._lower(current)
-        best = self._highest(enabled)
-        changes = self._changes
-        if changes:  # else nobody asks any more how many operations there were
-            self._count(enabled[0].rt)
-            if self._passed in changes and self.attends(enabled[best].op):
-                changes.discard(self._passed)
+        best, several = self._highest(enabled)
+        if self._changes and self.attends(enabled[best].op):
+            self._count(enabled[best].rt.trace)
+            if self._passed in self._changes:
+                self._changes.discard(self._passed)
                 self._lower(enabled[best])
-                best = self._highest(enabled)
-        return self.one_of(enabled, best, current) if self._several else best
+                best, several = self._highest(enabled)
+        return self.one_of(enabled, best, current) if several else best
 
-    def _count(self, rt: Runtime) -> None:
-        """Count the operations on objects of the focus that came since the last choice."""
-        trace, focus = rt.trace, self.focus
+    def _count(self, trace: list[tuple[int, Op]]) -> None:
+        """Count the operations on objects of the focus that came since it was last asked for."""
+        focus = self.focus
         if focus:
-            for _, op in trace[self._seen :]:
-                if op.object_name in focus:
-                    self._passed += 1
+            self._passed += sum(op.object_name in focus for _, op in trace[self._seen :])
             self._seen = len(trace)
         else:
             self._passed = len(trace)
 
-    def _highest(self, enabled: Sequence[Thread]) -> int:
-        """Return who is first of the highest chain; ``_several``: more of it can run."""
+    def _highest(self, enabled: Sequence[Thread]) -> tuple[int, bool]:
+        """Return who is first of the highest chain, and whether more of it can run."""
         priorities = self._priorities
         best, best_priority, best_chain = 0, -1e18, ""
         several = False
@@ -124,8 +121,7 @@ class Pct(Probing):
                 several = False
             elif chain == best_chain:
                 several = True
-        self._several = several
-        return best
+        return best, several
 
     def _lower(self, thread: Thread) -> None:
         self._floor -= 1.0
