@@ -94,7 +94,7 @@ class Facts:
             self.tell(watchers, args)
 
     def tell(self, watchers: Watchers | tuple[Subscription, ...], args: tuple[Any, ...]) -> None:
-        """Tell a fact to its watchers; who begins to watch it now hears of the next one."""
+        """Tell a fact to its watchers; not all who begin to watch it now hear of it."""
         self.observing = True
         if isinstance(watchers, tuple):
             listeners = self._listeners

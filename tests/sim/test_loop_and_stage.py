@@ -277,6 +277,47 @@ def test_a_defect_of_a_watcher_surfaces_at_the_ends_too(fact):
         play_once(build)
 
 
+def test_listeners_hear_a_fact_before_those_who_began_to_watch_it_one_by_one():
+    heard = []
+
+    class Listener:
+        def __init__(self, name):
+            self.name = name
+
+        def on_fact(self, value):
+            heard.append((self.name, value))
+            if value == 1 and self.name == "first":
+                rt.watch("fact", lambda value: heard.append(("late", value)))
+                rt.watch("other", lambda value: heard.append(("other", value)))
+
+    rt = Runtime(RandomWalk(1))
+    rt.watch("fact", lambda value: heard.append(("early", value)))
+    table = {"fact": ((0, Listener.on_fact), (1, Listener.on_fact)), "other": ()}
+    rt.listen(table, (Listener("first"), Listener("second")))
+    for value in (0, 1, 2):
+        rt.probe("fact", value)
+    rt.probe("other", 3)
+    assert [name for name, value in heard if value == 0] == ["first", "second", "early"]
+    assert [name for name, value in heard if value == 2] == ["first", "second", "early", "late"]
+    assert ("other", 3) in heard
+
+
+def test_who_works_for_another_thread_than_before_belongs_to_that_ones_chain():
+    rt = Runtime(RandomWalk(1))
+
+    async def body():
+        await step("works")
+
+    old, new = rt.spawn("old", body), rt.spawn("new", body)
+    server = rt.spawn("server", body, for_thread=old)
+    helper = rt.spawn("helper", body, for_thread=server)
+    assert [t.chain for t in rt.all_threads] == ["old", "new", "old", "old"]
+    server.work_for(new)
+    assert [t.chain for t in rt.all_threads] == ["old", "new", "new", "new"]
+    assert server.ledger is new.ledger
+    assert helper.serves is server
+
+
 def test_an_interrupted_execution_is_cut_judges_nothing_and_the_stage_plays_on():
     async def act(stage):
         judged = []

@@ -69,19 +69,21 @@ class Contention:
         """The names of the shared objects, sorted."""
         return self._sorted
 
-    def longest(self, objects: frozenset[str]) -> int:
+    def longest(self, objects: Collection[str]) -> int:
         """Return the most operations that one execution had on each of the objects, summed."""
-        length = self._lengths.get(objects)
+        asked = frozenset(objects)
+        length = self._lengths.get(asked)
         if length is None:
-            length = sum(n for name, n in self._longest.items() if attends(objects, name))
-            self._lengths[objects] = length
+            length = sum(n for name, n in self._longest.items() if attends(asked, name))
+            self._lengths[asked] = length
         return length
 
-    def work(self, objects: frozenset[str]) -> dict[str, float]:
+    def work(self, objects: Collection[str]) -> dict[str, float]:
         """Return how many operations on the objects each chain has in an execution, on average."""
-        work = self._works.get(objects)
+        asked = frozenset(objects)
+        work = self._works.get(asked)
         if work is None:
-            work = self._works[objects] = self._work(objects)
+            work = self._works[asked] = self._work(asked)
         return dict(work)
 
     def _work(self, objects: Collection[str]) -> dict[str, float]:
