@@ -207,7 +207,8 @@ class GpaSpace(Shared):
     def _split_edges(self, lo: int, hi: int) -> None:
         """Turn the 2 MiB entries that ``[lo, hi)`` cuts into 4 KiB ones of the same rights."""
         self._split(lo // LARGE_PAGES, lo)
-        self._split((hi - 1) // LARGE_PAGES, hi - 1)
+        if hi - lo > 1:
+            self._split((hi - 1) // LARGE_PAGES, hi - 1)
 
     def _split(self, block: int, gfn: int) -> None:
         if not self._is_large(gfn):

@@ -149,7 +149,10 @@ class RangeMap(Shared, Generic[V]):
 
     def total(self, lo: int, hi: int) -> int:
         """Return how many keys of ``[lo, hi)`` are present."""
-        return sum(b - a for a, b, _ in self.runs(lo, hi))
+        found = 0
+        for a, b, _ in self.runs(lo, hi):
+            found += b - a
+        return found
 
     def set(self, lo: int, hi: int, value: V) -> None:
         """Give ``[lo, hi)`` a value; of a linear map, the value that ``lo`` gets."""
