@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from mshv_async.pytest_plugin import MARKER
 from mshv_async.scenario import Scenario
 from mshv_async.testing.callers import Host, Khugepaged, OomReaper, Reclaimer, Vmm, Vp
 
+LONG = os.environ.get("MSHV_ASYNC_LONG") == "1"
 README = (Path(__file__).parent.parent / "README.md").read_text()
 
 
@@ -37,6 +39,16 @@ def test_the_first_line_prints_what_the_readme_shows(
     monkeypatch.chdir(tmp_path)
     assert main(line[1].split()) == 0
     assert normal(capsys.readouterr().out) == normal(block("text", "use-after-free:"))
+
+
+@pytest.mark.skipif(not LONG, reason="takes twenty seconds")
+def test_the_proof_of_the_readme_is_what_comes_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown = block("text", "$ mshv-async explore litmus/").partition("\n")
+    monkeypatch.chdir(tmp_path)
+    assert main(shown[0].split()[2:]) == 0
+    assert normal(capsys.readouterr().out) == normal(shown[2])
 
 
 def test_the_driver_of_the_readme_is_caught(
