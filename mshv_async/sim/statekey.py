@@ -178,18 +178,28 @@ def _shared_dict(writer: KeyWriter, value: Any) -> None:
         writer.out.append("}")
 
 
+_OF_MAPS = slots_of(RangeMap)
 _RUNS: tuple[Getter, ...] = tuple(
     RangeMap.__dict__[slot].__get__ for slot in ("_starts", "_ends", "_values")
 )
 
 
-def _range_map(writer: KeyWriter, value: Any) -> None:
-    """Write the runs of a map: its bounds at once, as there are many maps."""
-    if writer.first_visit(value):
+def _range_map(cls: type) -> Handler:
+    """Return what writes the runs of a map, its bounds at once, as there are many maps."""
+    more = tuple(_raw_getter(cls, slot) for slot in slots_of(cls) if slot not in _OF_MAPS)
+
+    def handle(writer: KeyWriter, value: Any) -> None:
+        if not writer.first_visit(value):
+            return
         starts, ends, values = (get(value) for get in _RUNS)
-        writer.out.append(f"{starts}{ends}")
+        # One that was never filled is like one that was cleared.
+        writer.out.append(f"{starts}{ends}" if starts else "[][]")
         for item in values:
             writer.write(item)
+        for get in more:
+            writer.write(get(value))
+
+    return handle
 
 
 def _method(writer: KeyWriter, value: Any) -> None:
@@ -319,8 +329,8 @@ def _handler_of(value: Any, cls: type) -> Handler:  # noqa: PLR0911 - a table of
         return _freed
     if isinstance(value, SharedDict):
         return _shared_dict
-    if isinstance(value, RangeMap) and slots_of(model_class(value)) == slots_of(RangeMap):
-        return _range_map
+    if isinstance(value, RangeMap):
+        return _range_map(model_class(value))
     if _is_iterator(cls):
         return _iterator
     return _handler_of_object(value, cls)

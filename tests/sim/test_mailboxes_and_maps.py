@@ -22,6 +22,7 @@ from mshv_async.sim import (
     point,
     tell,
 )
+from mshv_async.sim.statekey import KeyWriter
 
 # -- mailboxes -----------------------------------------------------------------------------------
 
@@ -345,3 +346,16 @@ def test_a_shared_list_compares_by_identity_as_pointers_do():
     for element in shared:
         shared.remove(element)
     assert len(shared) == 0
+
+
+def test_a_map_that_was_emptied_is_the_same_state_as_one_that_was_never_filled():
+    def written(rangemap):
+        writer = KeyWriter()
+        writer.write(rangemap)
+        return writer.out
+
+    used = RangeMap("used")
+    used.set(1, 2, "x")
+    assert written(used) != written(RangeMap("fresh"))
+    used.clear(1, 2)
+    assert written(used) == written(RangeMap("fresh"))
