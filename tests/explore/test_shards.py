@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from campaigns import UNMAP, told
 
 from mshv_async.cli import main
 from mshv_async.explore.batches import Player
@@ -15,23 +16,6 @@ from mshv_async.explore.merging import merge_folders, merged_campaign
 from mshv_async.explore.numbers import BLOCK, WHOLE, Numbers, Shard, ShardError
 from mshv_async.explore.results import CampaignError
 from mshv_async.explore.store import Store, StoreError
-from mshv_async.scenario import Scenario
-
-UNMAP = Scenario.load("bugs/unmap-during-fault")
-
-
-def told(campaign: Any) -> dict[str, Any]:
-    return {
-        "schedules": campaign.schedules,
-        "steps": campaign.steps,
-        "predicted": campaign.predicted,
-        "warnings": campaign.warnings,
-        "cut": campaign.cut,
-        "coverage": campaign.coverage,
-        "findings": [
-            (f.finding, f.repro, f.first_schedule, f.count, f.steps) for f in campaign.findings
-        ],
-    }
 
 
 def test_shards_play_every_number_once() -> None:

@@ -7,15 +7,14 @@ import random
 import shutil
 import sqlite3
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from campaigns import UNMAP, command, told
 
-import mshv_async
 from mshv_async.cli import main
 from mshv_async.explore import campaign as campaigns
 from mshv_async.explore.campaign import explore_sync
@@ -23,27 +22,10 @@ from mshv_async.explore.catalogue import StrategyError
 from mshv_async.explore.store import STORE_NAME, Store, StoreError
 from mshv_async.scenario import Scenario
 
-UNMAP = Scenario.load("bugs/unmap-during-fault")
-PACKAGE = str(Path(mshv_async.__file__).parents[1])
 KILLS = 20 if os.environ.get("MSHV_ASYNC_LONG") else 3
 SCHEDULES = 4000 if os.environ.get("MSHV_ASYNC_LONG") else 500
 CAMPAIGN = ["explore", "bugs/unmap-during-fault", "--strategy", "random", "--keep-going"]
 CAMPAIGN += ["--no-shrink", "--schedules", str(SCHEDULES), "--json"]
-
-
-def told(campaign: Any) -> dict[str, Any]:
-    """Return all that a campaign says, but for the time that it took."""
-    return {
-        "schedules": campaign.schedules,
-        "steps": campaign.steps,
-        "predicted": campaign.predicted,
-        "warnings": campaign.warnings,
-        "cut": campaign.cut,
-        "coverage": campaign.coverage,
-        "findings": [
-            (f.finding, f.repro, f.first_schedule, f.count, f.steps) for f in campaign.findings
-        ],
-    }
 
 
 def outcome_of(text: str, folder: Path) -> dict[str, Any]:
@@ -55,14 +37,8 @@ def outcome_of(text: str, folder: Path) -> dict[str, Any]:
     return outcome
 
 
-def command(folder: Path, *more: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "mshv_async.cli", *CAMPAIGN, "--out", str(folder), *more],
-        env=os.environ | {"PYTHONPATH": PACKAGE},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def start(folder: Path, *more: str) -> subprocess.Popen[str]:
+    return command(*CAMPAIGN, "--out", str(folder), *more)
 
 
 def test_a_campaign_that_is_killed_ends_as_one_that_was_not(
@@ -74,14 +50,14 @@ def test_a_campaign_that_is_killed_ends_as_one_that_was_not(
     folder = tmp_path / "killed"
     reached = []
     for kill in range(KILLS):
-        process = command(folder, "--resume", "--workers", str(1 + kill % 2))
+        process = start(folder, "--resume", "--workers", str(1 + kill % 2))
         wait_for(folder / STORE_NAME)
         time.sleep(rng.random() * 1.2)
         process.kill()
         process.communicate()
         reached.append(position(folder, tmp_path))
     assert reached == sorted(reached)
-    out, err = command(folder, "--resume", "--workers", "2").communicate(timeout=120)
+    out, err = start(folder, "--resume", "--workers", "2").communicate(timeout=120)
     assert err == ""
     assert outcome_of(out, folder) == whole
     assert repros(folder) == repros(tmp_path / "whole")

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
+from campaigns import ENVIRONMENT, UNMAP, command, told
 
-import mshv_async
 from mshv_async.cli import main
 from mshv_async.driver import V6, DriverError, Fix1
 from mshv_async.explore.campaign import Stop, explore_sync
@@ -28,24 +28,6 @@ if TYPE_CHECKING:
     from mshv_async.explore.results import CampaignResult
 
 PAGE = Scenario.load("litmus/one-page")
-UNMAP = Scenario.load("bugs/unmap-during-fault")
-PACKAGE = str(Path(mshv_async.__file__).parents[1])
-
-
-def told(campaign: CampaignResult) -> dict[str, Any]:
-    """Return all that a campaign says, but for the time that it took."""
-    return {
-        "schedules": campaign.schedules,
-        "steps": campaign.steps,
-        "predicted": campaign.predicted,
-        "warnings": campaign.warnings,
-        "cut": campaign.cut,
-        "coverage": campaign.coverage,
-        "findings": [
-            (f.finding, f.repro, f.first_schedule, f.count, f.steps, f.preemptions)
-            for f in campaign.findings
-        ],
-    }
 
 
 @pytest.fixture(scope="module")
@@ -148,16 +130,8 @@ LONG = ["explore", "litmus/one-page", "--driver", "fix1", "--schedules", "100000
 
 
 def start(folder: Path, *more: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "mshv_async.cli", *LONG, "--workers", "2", "--out", "out"]
-    return subprocess.Popen(
-        [*command, *more],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": PACKAGE},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    options = ["--workers", "2", "--out", "out"]
+    return command(*LONG, *options, *more, cwd=folder, start_new_session=True)
 
 
 def wait_for_workers(process: subprocess.Popen[str], count: int = 2) -> list[int]:
@@ -297,7 +271,7 @@ def run_script(folder: Path, text: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "search.py"],
         cwd=folder,
-        env=os.environ | {"PYTHONPATH": PACKAGE},
+        env=ENVIRONMENT,
         capture_output=True,
         text=True,
         timeout=120,
