@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,6 +21,11 @@ from mshv_async.cli.app import (
     SeedOpt,
 )
 from mshv_async.cli.output import check_writable, keep_log, show
+
+if TYPE_CHECKING:
+    from mshv_async.explore.outcome import RunOutcome
+    from mshv_async.explore.results import RunResult
+    from mshv_async.scenario import Scenario
 
 
 def run(
@@ -60,7 +65,6 @@ def run(
 def _run_once(
     scenario: str, driver: str, *, seed: int, realtime: bool, log: Path | None, json: bool
 ) -> int:
-    from mshv_async.explore.outcome import run_outcome
     from mshv_async.explore.single import run_scenario
     from mshv_async.explore.summary import run_text
     from mshv_async.scenario import Scenario
@@ -71,14 +75,7 @@ def _run_once(
     if log is not None:
         command = f"{PROGRAM} run {shlex.quote(scenario)} --driver {shlex.quote(driver)}"
         keep_log(log, result, "" if realtime else f"{command} --seed {seed}")
-    outcome = run_outcome(
-        result,
-        scenario=situation.name,
-        driver=driver,
-        seed=seed,
-        expected=situation.expected(driver),
-        log=log,
-    )
+    outcome = _judged(result, situation, driver, seed, log)
     show(outcome.object() if json else run_text(outcome, result), titles=[result.title])
     return EXPECTED if outcome.as_expected else UNEXPECTED
 
@@ -95,7 +92,6 @@ def _run_schedule(
     json: bool,
 ) -> int:
     from mshv_async.explore.numbered import play_numbered
-    from mshv_async.explore.outcome import run_outcome
     from mshv_async.explore.repro import save_repro
     from mshv_async.explore.summary import schedule_text
     from mshv_async.scenario import Scenario
@@ -112,7 +108,20 @@ def _run_schedule(
         keep_log(log, result, command)
     if repro is not None:
         save_repro(repro, recorded)
-    outcome = run_outcome(
+    outcome = _judged(result, situation, driver, seed, log)
+    kept = None if repro is None else str(repro.absolute())
+    more = {"strategy": strategy, "schedule": schedule, "repro": kept}
+    text = schedule_text(outcome, result, schedule, kept)
+    show(outcome.object() | more if json else text, titles=[result.title])
+    return EXPECTED if outcome.as_expected else UNEXPECTED
+
+
+def _judged(
+    result: RunResult, situation: Scenario, driver: str, seed: int, log: Path | None
+) -> RunOutcome:
+    from mshv_async.explore.outcome import run_outcome
+
+    return run_outcome(
         result,
         scenario=situation.name,
         driver=driver,
@@ -120,8 +129,3 @@ def _run_schedule(
         expected=situation.expected(driver),
         log=log,
     )
-    kept = None if repro is None else str(repro.absolute())
-    more = {"strategy": strategy, "schedule": schedule, "repro": kept}
-    text = schedule_text(outcome, result, schedule, kept)
-    show(outcome.object() | more if json else text, titles=[result.title])
-    return EXPECTED if outcome.as_expected else UNEXPECTED
