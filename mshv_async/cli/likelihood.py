@@ -41,14 +41,11 @@ def likelihood(
 
     from mshv_async.explore.likelihood import likelihood as measure
     from mshv_async.explore.likelihood_text import likelihood_text
-    from mshv_async.explore.repro import check_trust, load_repro
+    from mshv_async.explore.repro import load_trusted
     from mshv_async.explore.watching import watched
     from mshv_async.log import terminal_width
 
-    repro = load_repro(file)
-    if original:
-        repro = repro.before_shrinking(file)
-    check_trust(repro, trust=trust, path=file)
+    repro = load_trusted(file, trust=trust, original=original)
     tell_of_source(repro, file)
     with watched(points * runs, enabled=sys.stderr.isatty()) as watch:
         found, steps = measure(

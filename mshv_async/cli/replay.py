@@ -33,15 +33,12 @@ def replay(
 ) -> int:
     """Replay one recorded schedule, step for step."""
     from mshv_async.explore.outcome import expect_table, replay_outcome
-    from mshv_async.explore.repro import check_trust, load_repro
+    from mshv_async.explore.repro import load_trusted
     from mshv_async.explore.single import replay_repro
     from mshv_async.explore.summary import replay_command, replay_text
     from mshv_async.scenario import expected_for
 
-    repro = load_repro(file)
-    if original:
-        repro = repro.before_shrinking(file)
-    check_trust(repro, trust=trust, path=file)
+    repro = load_trusted(file, trust=trust, original=original)
     check_writable(log)
     tell_of_source(repro, file)
     result = replay_repro(repro, trust)

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
+from mshv_async.explore.playing import play_tape
 from mshv_async.sim.digest import step_lines
 from mshv_async.sim.footprints import FootprintChecker
 from mshv_async.sim.races import RaceChecker
 from mshv_async.sim.statekey import state_key
-from mshv_async.sim.strategies import Replay
 
 if TYPE_CHECKING:
     from mshv_async.explore.playing import Subject
@@ -213,8 +213,8 @@ class ModelChecks:
 
     async def _compare(self, subject: Subject, stage: Stage, one: Visit, other: Visit) -> None:
         self.compared += 1
-        first = await self._continue(subject, stage, one[0])
-        second = await self._continue(subject, stage, other[0])
+        first = await play_tape(subject, stage, one[0])
+        second = await play_tape(subject, stage, other[0])
         a, b = step_lines(first)[one[1] :], step_lines(second)[other[1] :]
         # How far it is to the bound at which an execution turns fair is not in the key.
         within = [
@@ -238,11 +238,6 @@ class ModelChecks:
             f"two states of one key go on differently: after steps {one[1]} and {other[1]}, "
             f"then step +{at + 1}: {left!r} and {right!r}"
         )
-
-    async def _continue(self, subject: Subject, stage: Stage, prefix: tuple[Any, ...]) -> Runtime:
-        strategy = Replay(prefix)
-        strategy.begin(0)
-        return await subject.play(stage, strategy)
 
 
 Visit = tuple[tuple[Any, ...], int]

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from mshv_async.explore.decisions import Standing, standing
-from mshv_async.explore.repro import check_trust, load_repro
+from mshv_async.explore.playing import play_tape
+from mshv_async.explore.repro import load_trusted
 from mshv_async.explore.results import log_verdict
 from mshv_async.explore.single import replay_exactly, subject_of
 from mshv_async.log import Difference, LogError, difference, write_log
 from mshv_async.log.record import LOG_SCHEMA
-from mshv_async.sim import Decision, run_on_stage
-from mshv_async.sim.strategies import Replay
+from mshv_async.sim import run_on_stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,9 +67,7 @@ def _repro(path: Path, *, trust: bool) -> Repro | None:
         return None
     if b'"mshv-async.repro/' not in head:
         raise LogError(f"{path}: is neither a log nor a repro file")
-    repro = load_repro(path)
-    check_trust(repro, trust=trust, path=path)
-    return repro
+    return load_trusted(path, trust=trust)
 
 
 def _log_of(repro: Repro, path: Path, *, trust: bool) -> Path:
@@ -127,9 +125,7 @@ def _look(repro: Repro, step: int) -> _Look:
     subject = subject_of(repro)
 
     async def act(stage: Stage) -> Runtime:
-        strategy = Replay([Decision(d.label, d.value, d.bound) for d in repro.decisions])
-        strategy.begin(0)
-        return await subject.play(stage, strategy, seed=repro.seed, checkers=(look,))
+        return await play_tape(subject, stage, repro.tape, seed=repro.seed, checkers=(look,))
 
     run_on_stage(act)
     return look

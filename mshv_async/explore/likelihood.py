@@ -22,7 +22,7 @@ from mshv_async.explore.playing import records
 from mshv_async.explore.repro import ReproError
 from mshv_async.explore.results import CLEAN, step_records
 from mshv_async.explore.single import replay_exactly, subject_of
-from mshv_async.sim import Decision, run_on_stage
+from mshv_async.sim import run_on_stage
 from mshv_async.sim.strategies import Continued
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ class _Study:
     def __init__(self, repro: Repro, subject: Subject, *, runs: int, seed: int, stop: Stop) -> None:
         self.repro, self.subject = repro, subject
         self.runs, self.seed, self.stop = runs, seed, stop
-        self.tape = [Decision(d.label, d.value, d.bound) for d in repro.decisions]
+        self.tape = repro.tape
         self.steps: list[StepRecord] = []
         self.seen: list[DecisionSeen] = []
         self.points: dict[int, Point] = {}

@@ -23,9 +23,10 @@ from mshv_async.log.record import (
 from mshv_async.scenario.modelled import check_modelled
 from mshv_async.scenario.world import WorldPlan, build_runtime
 from mshv_async.sim.digest import digest
+from mshv_async.sim.strategies import Replay
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
     from mshv_async.driver import DriverSpec
     from mshv_async.scenario import Scenario
@@ -86,6 +87,21 @@ class Subject:
                 raise_if_users(error, self.driver.name)
             raise
         return runtime
+
+
+async def play_tape(
+    subject: Subject,
+    stage: Stage,
+    tape: Sequence[tuple[str, int, int]],
+    *,
+    seed: int = 1,
+    keep: bool = False,
+    checkers: tuple[StepChecker, ...] = (),
+) -> Runtime:
+    """Play a tape as :meth:`Subject.play` does; past its end the execution goes on as fifo does."""
+    strategy = Replay(tape)
+    strategy.begin(0)
+    return await subject.play(stage, strategy, seed=seed, keep=keep, checkers=checkers)
 
 
 _DRIVER = Path(driver_room.__file__).parent

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import msgspec
 
+from mshv_async.sim.tape import Decision, Tape
+
 REPRO_SCHEMA = "mshv-async.repro/1"
 
 
@@ -86,6 +88,11 @@ class Repro(msgspec.Struct, frozen=True, kw_only=True):
     steps: StepTable = msgspec.field(default_factory=lambda: StepTable([], []))
     original: Original | None = None
 
+    @property
+    def tape(self) -> Tape:
+        """The decisions as a strategy replays them."""
+        return [Decision(d.label, d.value, d.bound) for d in self.decisions]
+
     def before_shrinking(self, path: str | Path = "repro") -> Repro:
         """Return the repro of the run as it was found. Raises ReproError if this is that run."""
         found = self.original
@@ -127,6 +134,18 @@ def load_repro(path: str | Path) -> Repro:
     _check_table(path, "$.steps", repro.steps)
     if repro.original is not None:
         _check_table(path, "$.original.trace", repro.original.trace)
+    return repro
+
+
+def load_trusted(path: str | Path, *, trust: bool, original: bool = False) -> Repro:
+    """Read a repro file that is to be replayed; `original`: as its run was found.
+
+    Raises ReproError if it is damaged, has no original, or is not to be trusted; OSError.
+    """
+    repro = load_repro(path)
+    if original:
+        repro = repro.before_shrinking(path)
+    check_trust(repro, trust=trust, path=path)
     return repro
 
 

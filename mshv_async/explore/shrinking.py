@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from mshv_async.driver import DriverError
 from mshv_async.explore.drivers import is_shipped
-from mshv_async.explore.playing import Subject
+from mshv_async.explore.playing import Subject, play_tape
 from mshv_async.explore.results import NotDeterministic, RuntimeDefect
 from mshv_async.explore.schedules import (
     LONGER,
@@ -27,7 +27,7 @@ from mshv_async.explore.schedules import (
 from mshv_async.scenario import Scenario, ScenarioError
 from mshv_async.scenario.reducing import Smaller, smaller_scenarios
 from mshv_async.sim.digest import digest
-from mshv_async.sim.strategies import Pct, Replay
+from mshv_async.sim.strategies import Pct
 from mshv_async.sim.strategies.guided import ChoiceKey, Course, Guided, Stretch
 
 if TYPE_CHECKING:
@@ -175,9 +175,7 @@ class _Work:
     async def replayed(self) -> Runtime:
         """Replay what was found, kept, and make sure that it is that."""
         best = self.shrinker.best
-        strategy = Replay(best.tape)
-        strategy.begin(0)
-        rt = await self.subject.play(self.stage, strategy, seed=self.seed, keep=True)
+        rt = await play_tape(self.subject, self.stage, best.tape, seed=self.seed, keep=True)
         if not same_failure(rt, best) or digest(rt) != best.digest:
             what = (
                 f"{best.title!r} was shrunk to a tape that replays to "

@@ -14,7 +14,7 @@ from mshv_async.explore.repro import Departed, Repro, check_trust
 from mshv_async.explore.results import CLEAN, ReplayResult, RunResult
 from mshv_async.explore.slicing import depends_on
 from mshv_async.scenario import Scenario
-from mshv_async.sim import Decision, run_on_stage
+from mshv_async.sim import run_on_stage
 from mshv_async.sim.digest import digest, step_lines
 from mshv_async.sim.strategies import Fifo, Replay
 
@@ -61,8 +61,7 @@ def replay_repro(repro: Repro, trust: bool, driver: Driver | None = None) -> Rep
     if driver is None:
         check_trust(repro, trust=trust)
     subject = subject_of(repro, driver)
-    tape = [Decision(d.label, d.value, d.bound) for d in repro.decisions]
-    strategy = Replay(tape)
+    strategy = Replay(repro.tape)
 
     async def act(stage: Stage) -> tuple[Runtime, frozenset[int] | None]:
         strategy.begin(0)
