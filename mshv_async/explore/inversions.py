@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from mshv_async.explore.catalogue import make_strategy
 from mshv_async.explore.numbered import play_schedule
-from mshv_async.explore.tally import Tally, pairs_of
+from mshv_async.explore.tally import Tally
+from mshv_async.sim.lockorder import pairs_of
 from mshv_async.sim.strategies.closing import Closing, Taken
 from mshv_async.sim.strategies.guided import course_of
 
@@ -48,24 +49,24 @@ class Closer:
 
     async def close(self) -> None:
         """Play directed executions for each inversion that is still open, in a fixed order."""
-        for circle in self.tally.open_inversions():
-            closing = Closing(self.seed, circle, await self._taken(circle))
+        for cycle in self.tally.open_inversions():
+            closing = Closing(self.seed, cycle, await self._taken(cycle))
             for execution in range(EXECUTIONS):
                 if self.enough() or self.played >= EXECUTIONS_MAX:
                     return
                 closing.begin(execution)
                 rt = await self.subject.play(self.stage, closing, seed=self.seed)
                 self._count(rt)
-                self.tally.tried[circle] = execution + 1
-                if self.tally.closed.issuperset(circle):
+                self.tally.tried[cycle] = execution + 1
+                if self.tally.closed.issuperset(cycle):
                     break
 
-    async def _taken(self, circle: tuple[str, ...]) -> list[Taken]:
-        """Return, for each pair of the circle, the first execution that took it."""
+    async def _taken(self, cycle: tuple[str, ...]) -> list[Taken]:
+        """Return, for each pair of the cycle, the first execution that took it."""
         if make_strategy(self.strategy, seed=self.seed).exhaustive:
             return []
         found = []
-        for pair in pairs_of(circle):
+        for pair in pairs_of(cycle):
             strategy = make_strategy(self.strategy, seed=self.seed)
             schedule = self.tally.edge_schedules[pair]
             rt = await play_schedule(self.subject, self.stage, strategy, schedule, seed=self.seed)

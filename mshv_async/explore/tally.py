@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from mshv_async.explore.coverage import Coverage
 from mshv_async.sim.digest import digest
-from mshv_async.sim.lockorder import LockOrder
+from mshv_async.sim.lockorder import LockOrder, pairs_of
 from mshv_async.sim.runtime import SEEN
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class Tally:
                 self.lock_order.edges[pair] = edge
 
     def open_inversions(self) -> list[tuple[str, ...]]:
-        """Return the circles of lock classes that no deadlock found has closed."""
+        """Return the cycles of lock classes that no deadlock found has closed."""
         return [c for c in self.lock_order.inversions() if not self.closed.issuperset(c)]
 
     def predicted(self) -> list[str]:
@@ -123,21 +123,16 @@ class Tally:
 
         Each edge names the schedule that first took it; seed and number play it again.
         """
-        return [self._inversion(circle) for circle in self.open_inversions()]
+        return [self._inversion(cycle) for cycle in self.open_inversions()]
 
-    def _inversion(self, circle: tuple[str, ...]) -> str:
+    def _inversion(self, cycle: tuple[str, ...]) -> str:
         edges = "; ".join(
             f"{self.lock_order.edges[pair].thread} takes {pair[1]} under {pair[0]} "
             f"(schedule {self.edge_schedules[pair]})"
-            for pair in pairs_of(circle)
+            for pair in pairs_of(cycle)
         )
-        tried = self.tried.get(circle)
+        tried = self.tried.get(cycle)
         return f"{edges}; {tried} directed executions did not close it" if tried else edges
-
-
-def pairs_of(circle: tuple[str, ...]) -> list[tuple[str, str]]:
-    """Return the pairs of lock classes, outer and inner, that a circle consists of."""
-    return list(zip(circle, (*circle[1:], circle[0]), strict=True))
 
 
 def failing_run(rt: Runtime, schedule: int) -> FailingRun:

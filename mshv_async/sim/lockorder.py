@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +31,6 @@ class LockOrder:
         """Record an edge unless its pair is known."""
         self.edges.setdefault((edge.outer, edge.inner), edge)
 
-    def merge(self, other: LockOrder) -> list[tuple[str, str]]:
-        """Take over the edges of another graph; return the pairs that were new."""
-        new = [pair for pair in other.edges if pair not in self.edges]
-        for pair in new:
-            self.edges[pair] = other.edges[pair]
-        return new
-
     def inversions(self) -> list[tuple[str, ...]]:
         """Return the simple cycles over lock classes, each once, smallest class first."""
         after: dict[str, list[str]] = {}
@@ -51,3 +48,8 @@ class LockOrder:
                     elif nxt > start and nxt not in path:
                         stack.append((nxt, (*path, nxt)))
         return found
+
+
+def pairs_of(cycle: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the pairs of lock classes, outer and inner, that an inversion consists of."""
+    return list(zip(cycle, (*cycle[1:], cycle[0]), strict=True))

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def acquired(thread: Thread, lock: Any, *, tried: bool = False) -> None:
     """Enter a lock into the thread's list, and its class into the lock-order graph.
 
-    ``tried``: taken without readiness to wait, which closes no circle, so it orders no classes.
+    ``tried``: taken without readiness to wait, which closes no cycle, so it orders no classes.
     """
     if thread.held and not tried:
         rt = thread.rt

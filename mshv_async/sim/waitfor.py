@@ -1,4 +1,4 @@
-"""The wait-for graph: who waits for whom, and whether that closes a circle."""
+"""The wait-for graph: who waits for whom, and whether that closes a cycle."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def blockers(thread: Thread) -> list[Thread]:
 
 
 def find_cycle(start: Thread) -> list[Thread] | None:
-    """Return the shortest circle of waiting threads through ``start``, which comes first."""
+    """Return the shortest cycle of waiting threads through ``start``, which comes first."""
     frontier: list[list[Thread]] = [[start]]
     seen = {start.tid}
     while frontier:

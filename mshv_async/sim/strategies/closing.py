@@ -12,6 +12,7 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, NamedTuple
 
+from mshv_async.sim.lockorder import pairs_of
 from mshv_async.sim.strategies.guided import Course, Guided
 from mshv_async.sim.strategies.random_walk import RandomWalk
 
@@ -21,28 +22,28 @@ if TYPE_CHECKING:
     from mshv_async.sim.thread import Thread
 
 HELD = 0.75
-"""How often a thread is held where it might close the circle; always in the first executions."""
+"""How often a thread is held where it might close the cycle; always in the first executions."""
 
 
 class Taken(NamedTuple):
-    """An execution in which the thread took one pair of the circle."""
+    """An execution in which the thread took one pair of the cycle."""
 
     thread: str
     course: Course
 
 
 class Closing(RandomWalk):
-    """Tries to close one inversion: the classes of a circle, each taken under the one before.
+    """Tries to close one inversion: the classes of a cycle, each taken under the one before.
 
     ``taken`` are executions that took its pairs. Execution ``i`` takes one of them in turn, or
     none: the first time it follows it, later it only makes its data choices and goes at random.
-    It depends on the seed, the circle, what was taken, and ``i`` alone.
+    It depends on the seed, the cycle, what was taken, and ``i`` alone.
     """
 
-    def __init__(self, seed: int, circle: Sequence[str], taken: Sequence[Taken]) -> None:
+    def __init__(self, seed: int, cycle: Sequence[str], taken: Sequence[Taken]) -> None:
         super().__init__(seed)
-        self._circle = tuple(circle)
-        self._pairs = frozenset(zip(circle, (*circle[1:], circle[0]), strict=True))
+        self._cycle = tuple(cycle)
+        self._pairs = frozenset(pairs_of(cycle))
         self._courses = [None, *_with_each_others_choices(taken)]
         self._guide: Guided | None = None
         self._follows = False
@@ -56,7 +57,7 @@ class Closing(RandomWalk):
         self._guide = None if course is None else Guided(course)
         self._follows = turn == 0
         self._share = 1.0 if turn == 0 else HELD
-        self._rng = random.Random(f"{self._seed} {self._circle} {execution}")
+        self._rng = random.Random(f"{self._seed} {self._cycle} {execution}")
         self._drawn = {}
         return True
 
@@ -95,7 +96,7 @@ class Closing(RandomWalk):
 def _with_each_others_choices(taken: Sequence[Taken]) -> list[Course]:
     """Return the courses, each with the data choices by which every pair was taken.
 
-    The pairs of one circle may each need a failure of their own.
+    The pairs of one cycle may each need a failure of their own.
     """
     needed = {
         key: value
