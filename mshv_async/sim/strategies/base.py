@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from mshv_async.sim.thread import Thread
 
 
+CUT = -1
+"""What ``pick`` returns instead of an index: nothing new can follow, end the execution here."""
+
+
 class Strategy(Protocol):
     """Decides for one execution after the other.
 
@@ -31,7 +35,7 @@ class Strategy(Protocol):
         """Prepare the execution of this number, from 0; False: nothing is left to explore."""
 
     def pick(self, enabled: Sequence[Thread], current: Thread | None) -> int:
-        """Return the index of the thread that runs next; negative ends the execution here.
+        """Return the index of the thread that runs next; ``CUT`` ends the execution here.
 
         ``enabled`` has at least two threads in the order of their tids, each with its pending
         operation in ``op``; ``current`` ran last (None: it finished), and may not be enabled.

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING
 from mshv_async.sim.accesses import Footprint, conflict
 from mshv_async.sim.current import current_or_none
 from mshv_async.sim.precedence import Precedence
-from mshv_async.sim.strategies.stateful import SEEN
+from mshv_async.sim.strategies.base import CUT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -161,7 +161,7 @@ class Dpor:
         awake = [t for t in enabled if t.tid not in asleep]
         if self._redundant or not awake:
             self.blocked += 1
-            return SEEN
+            return CUT
         taken = awake[0]
         if current is not None and current in awake and not current.op.yields:
             taken = current

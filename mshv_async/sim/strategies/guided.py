@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from mshv_async.sim.current import current_or_none
 from mshv_async.sim.liveness import SETTLE
+from mshv_async.sim.strategies.base import CUT
 from mshv_async.sim.strategies.fifo import Fifo
 from mshv_async.sim.strategies.settling import settle
 
@@ -97,7 +98,7 @@ class Guided(Fifo):
         """Take who has not run as far as the course says, the first that can."""
         rt = enabled[0].rt
         if self._steps_max is not None and rt.steps >= self._steps_max:
-            return -1
+            return CUT
         self._count(rt)
         stretches = self._course.stretches
         while self._at < len(stretches):

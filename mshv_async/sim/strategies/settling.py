@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from mshv_async.sim import liveness
 from mshv_async.sim.liveness import SETTLE
 from mshv_async.sim.statekey import state_key
+from mshv_async.sim.strategies.base import CUT
 from mshv_async.sim.strategies.dfs import Dfs
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 #: After fewer than two to this many decisions.
 DOUBLINGS = 12
-SEEN = -1
 
 
 def settle(enabled: Sequence[Thread], current: Thread | None) -> int:
@@ -116,6 +116,6 @@ class SettlingStates(SettlingDfs):
             key = state_key(rt, rt.roots(), rt.opaque, current=self._limit is not None)
             left = self._limit - self._spent if self._limit is not None else 0
             if self._most_left.get(key, -1) >= left:
-                return SEEN
+                return CUT
             self._most_left[key] = left
         return super().pick(enabled, current)
