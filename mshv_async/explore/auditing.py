@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mshv_async.explore.results import NotDeterministic
+from mshv_async.sim.checkers import NullChecker
 from mshv_async.sim.digest import digest, step_lines
 from mshv_async.sim.stacks import Place, place_of
 from mshv_async.sim.strategies import Replay
@@ -23,24 +24,15 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class CallSites:
+class CallSites(NullChecker):
     """A checker that notes for each step which code it comes from: ``places[n]`` of step n + 1."""
 
     places: list[Place | None] = field(default_factory=list)
-
-    def spawned(self, thread: Thread, by: Thread | None) -> None:
-        """Nothing is to be done."""
 
     def step_begins(self, thread: Thread, op: Op) -> None:
         """Note where the thread stands, that is before the operation that it declared."""
         del op
         self.places.append(place_of(thread, _is_drivers))
-
-    def touched(self, obj: Any, what: str, write: bool, lo: int, hi: int) -> None:
-        """Nothing is to be done."""
-
-    def step_ended(self, thread: Thread) -> None:
-        """Nothing is to be done."""
 
     def at(self, step: int) -> str:
         """Return the call site of a step, or of the last one that is known before it."""

@@ -11,6 +11,7 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from mshv_async.explore.playing import play_tape
+from mshv_async.sim.checkers import NullChecker
 from mshv_async.sim.digest import step_lines
 from mshv_async.sim.footprints import FootprintChecker
 from mshv_async.sim.races import RaceChecker
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from mshv_async.sim.checkers import StepChecker
 
 
-class StateWatch:
+class StateWatch(NullChecker):
     """Takes the state's key before each decision, and follows what the decision leads to.
 
     Steps that an enumeration repeats are skipped.
@@ -35,9 +36,6 @@ class StateWatch:
         self._step: Step | None = None
         self._decided = 0
 
-    def spawned(self, thread: Thread, by: Thread | None) -> None:
-        """Nothing is to be done."""
-
     def step_begins(self, thread: Thread, op: Op) -> None:
         """Note who was chosen, among how many."""
         rt = thread.rt
@@ -49,9 +47,6 @@ class StateWatch:
             self._known.width(self._key, width, rt.steps)
             self._step = (self._key, thread.name, op.line())
         self._decided = len(tape)
-
-    def touched(self, obj: Any, what: str, write: bool, lo: int, hi: int) -> None:
-        """Nothing is to be done."""
 
     def step_ended(self, thread: Thread) -> None:
         """Take the key."""

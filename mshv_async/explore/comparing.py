@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -20,6 +20,7 @@ from mshv_async.explore.single import replay_exactly, subject_of
 from mshv_async.log import Difference, LogError, difference, write_log
 from mshv_async.log.record import LOG_SCHEMA
 from mshv_async.sim import run_on_stage
+from mshv_async.sim.checkers import NullChecker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,16 +95,13 @@ def _filled(doing: Doing, stands: Standing | None, held: dict[str, list[str]]) -
     )
 
 
-class _Look:
+class _Look(NullChecker):
     """A checker that looks at all threads when one step begins."""
 
     def __init__(self, step: int) -> None:
         self.step = step
         self.standings: dict[str, Standing] = {}
         self.held: dict[str, list[str]] = {}
-
-    def spawned(self, thread: Thread, by: Thread | None) -> None:
-        """Ignore it."""
 
     def step_begins(self, thread: Thread, op: Op) -> None:
         """Look, if it is the step."""
@@ -112,12 +110,6 @@ class _Look:
             for live in thread.rt.live:
                 self.standings[live.name] = standing(live)
                 self.held[live.name] = [lock.name for lock in live.held]
-
-    def touched(self, obj: Any, what: str, write: bool, lo: int, hi: int) -> None:
-        """Ignore it."""
-
-    def step_ended(self, thread: Thread) -> None:
-        """Ignore it."""
 
 
 def _look(repro: Repro, step: int) -> _Look:

@@ -25,6 +25,24 @@ class StepChecker(Protocol):
         """Learn that the thread reached its next point."""
 
 
+class NullChecker:
+    """A step checker that looks at nothing: base of those that need only some of its calls."""
+
+    __slots__ = ()
+
+    def spawned(self, thread: Thread, by: Thread | None) -> None:
+        """Nothing is to be done."""
+
+    def step_begins(self, thread: Thread, op: Op) -> None:
+        """Nothing is to be done."""
+
+    def touched(self, obj: Any, what: str, write: bool, lo: int, hi: int) -> None:
+        """Nothing is to be done."""
+
+    def step_ended(self, thread: Thread) -> None:
+        """Nothing is to be done."""
+
+
 @runtime_checkable
 class ShadowChecker(StepChecker, Protocol):
     """One that also asks what the observers of a step look at and keep."""

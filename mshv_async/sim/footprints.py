@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from mshv_async.sim.checkers import NullChecker
 from mshv_async.sim.containers import SharedDict, SharedList
 from mshv_async.sim.faults import UNINIT
 from mshv_async.sim.rangemap import RangeMap
@@ -36,7 +37,7 @@ class Unreported:
         return f"{self.state} changed unreported by {self.thread} in the step of {self.label}"
 
 
-class FootprintChecker:
+class FootprintChecker(NullChecker):
     """Watches one execution; ``missing`` holds each silent change once.
 
     The walk begins at the runtime's ``roots()``. ``worth`` says which steps are worth a look;
@@ -51,9 +52,6 @@ class FootprintChecker:
         self._current = False  # whether ``_before`` is the state that the step begins in
         self._reported: dict[tuple[int, str], list[tuple[int, int]]] = {}  # ranges, for maps
         self._op: Op | None = None
-
-    def spawned(self, thread: Thread, by: Thread | None) -> None:
-        """Nothing is to be done."""
 
     def step_begins(self, thread: Thread, op: Op) -> None:
         """Remember what the step is, for those who read of it."""
