@@ -29,7 +29,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from mshv_async.sim.statekey import HiddenState, key_of, state_text
+from mshv_async.sim.canonical import HiddenState
+from mshv_async.sim.statekey import key_of, state_text
 
 if TYPE_CHECKING:
     from mshv_async.sim.runtime import Runtime
