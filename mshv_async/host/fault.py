@@ -24,11 +24,10 @@ from mshv_async.host.vmfault import Fault, VmFault
 from mshv_async.sim import SLEEP, Op, do, injected, note, probe
 
 if TYPE_CHECKING:
+    from mshv_async.host.frame import Runs
     from mshv_async.host.frames import HostMemory
     from mshv_async.host.mm import Mm
     from mshv_async.host.vma import Vma
-
-Runs = list[tuple[int, int]]
 
 
 _INJECTED = {"ENOMEM": VmFault.OOM, "OOM": VmFault.OOM, "HWPOISON": VmFault.HWPOISON}

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 if TYPE_CHECKING:
     from mshv_async.host.mm import Mm
 
+Runs = list[tuple[int, int]]
+"""Half-open ranges of pfns, or of swap slots."""
+
 PIN_BIAS: Final = 1024
 """What one pin adds to the reference count of a small folio; of a large one it is 1."""
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from mshv_async.host.folio import Folio, build_pools, large_parts, put_large, take_large
 from mshv_async.host.frame import PIN_BIAS, FrameState, Mapping
 from mshv_async.host.page import PMD_PAGES
+from mshv_async.host.placement import take_choices, take_lowest
 from mshv_async.host.pte import ZERO_PFN
 from mshv_async.host.swap import LockedMap, SwapArea
 from mshv_async.host.watermarks import below_low, slow_path
@@ -29,16 +30,9 @@ from mshv_async.sim import (
 from mshv_async.sim.accesses import READ
 
 if TYPE_CHECKING:
+    from mshv_async.host.frame import Runs
     from mshv_async.host.mm import Mm
     from mshv_async.sim import Thread
-
-Runs = list[tuple[int, int]]
-
-BATCH: Final = 64
-"""At most so many frames are between the places at which two threads begin to look for some."""
-
-LISTS: Final = 32
-"""How many such places there are."""
 
 
 class HostMemory(Shared):
@@ -53,7 +47,6 @@ class HostMemory(Shared):
     __slots__ = (
         "_nr_free",
         "_room",
-        "_settled",
         "clock_hand",
         "contents",
         "device_pfn",
@@ -74,6 +67,7 @@ class HostMemory(Shared):
         "pages",
         "reclaimers",
         "rmap",
+        "settled",
         "swap",
         "thp",
         "watermark",
@@ -83,7 +77,7 @@ class HostMemory(Shared):
         "kswapd_box", "migration_wait", "oom_box", "rmap", "swap",
     )  # fmt: skip
     _const = ("grain", "kswapd", "large", "oom_killer", "pages", "thp", "watermark", *_embedded)
-    _not_state = ("_nr_free", "_room", "_settled")  # derived, a bound, and fixed after set-up
+    _not_state = ("_nr_free", "_room", "settled")  # derived, a bound, and fixed after set-up
     _sync = True
     _parts = True
 
@@ -115,7 +109,7 @@ class HostMemory(Shared):
         self.free: LockedMap[bool] = LockedMap(f"{name}.free")
         self.free.set(ZERO_PFN + 1, pages, True)
         self._nr_free = self._room = pages - 1
-        self._settled = ZERO_PFN + 1  # what lies below, set-up took
+        self.settled = ZERO_PFN + 1  # what lies below, set-up took
         self.contents: LockedMap[Tag] = LockedMap(f"{name}.contents")
         self.rmap: LockedMap[Mapping] = LockedMap(f"{name}.rmap", linear=True)
         self.swap = SwapArea(f"{name}.swap", swap_pages)
@@ -154,7 +148,7 @@ class HostMemory(Shared):
         """
         if not await self.might_alloc(n, site, gfp):
             return None
-        return self._take(n)
+        return take_lowest(self, n)
 
     async def reserve_pages(self, n: int, site: str) -> bool:
         """Allocate ``n`` frames for a fault, as :meth:`alloc_pages`; False if memory is short.
@@ -167,31 +161,12 @@ class HostMemory(Shared):
         return True
 
     def take_reserved(self, mm: Mm, vpn: int, n: int) -> Runs:
-        """Choose ``n`` of the frames that were reserved, for the entries from ``vpn`` on, in order.
+        """Take ``n`` of the frames that were reserved, for the entries from ``vpn`` on, in order.
 
-        Each page of an address space has a frame that is its first choice, and one that is its
-        second: while they are free, which frame a page has says little about the past.
+        Which they are: :func:`~mshv_async.host.placement.take_choices`.
         """
         self._nr_free += n
-        span = self.pages // 4
-        lo = (vpn + mm.colour) % span + self.pages - span if span else self.pages
-        if lo + n > self.pages:
-            return self._take(n)
-        pieces = self.free.pieces(lo, lo + n)
-        self._begin([(a, b) for a, b, free in pieces if free])
-        taken: Runs = []
-        for a, b, free in pieces:
-            taken += [(a, b)] if free else self._second_choice(a - span, b - span)
-        return taken
-
-    def _second_choice(self, lo: int, hi: int) -> Runs:
-        """Take the free ones of some frames, and any for those that are not."""
-        pieces = self.free.pieces(lo, hi)
-        self._begin([(a, b) for a, b, free in pieces if free])
-        taken: Runs = []
-        for a, b, free in pieces:
-            taken += [(a, b)] if free else self._take(b - a)
-        return taken
+        return take_choices(self, mm, vpn, n)
 
     async def give_back(self, n: int) -> None:
         """Return what was reserved and not taken; a step if there is any."""
@@ -257,36 +232,18 @@ class HostMemory(Shared):
     def take(self, n: int) -> Runs | None:
         """Allocate frames, without a point; None if there are not so many.
 
-        Lowest first, but small allocations of a thread begin at a place of its own, as if from
-        its processor's list: so which frames it gets does not depend on what others got.
+        Which they are: :func:`~mshv_async.host.placement.take_lowest`.
         """
         if not self._has_plenty(n) and n > self.nr_free:
             return None
-        return self._take(n)
+        return take_lowest(self, n)
 
-    def _take(self, n: int) -> Runs:
-        home = self._home(n)
-        taken = self.free.lowest(home, self.pages, n)
-        rest = n - sum(hi - lo for lo, hi in taken)
-        if rest:
-            taken += self.free.lowest(ZERO_PFN + 1, home, rest)
-        return self._begin(taken)
-
-    def _begin(self, runs: Runs) -> Runs:
-        """Take free frames, with one reference each."""
+    def claim(self, runs: Runs) -> Runs:
+        """Take free frames, with one reference each; return them."""
         for lo, hi in runs:
             self._taken(lo, hi)
             self.frames.set(lo, hi, FrameState(refs=1))
         return runs
-
-    def _home(self, n: int) -> int:
-        """Return where the current thread begins to look for ``n`` frames."""
-        thread = current_or_none()
-        batch = max(1, min(BATCH, self.pages // (2 * LISTS)))
-        if thread is None or n > batch:
-            return ZERO_PFN + 1
-        home = self._settled + thread.tid % LISTS * batch
-        return home if home < self.pages else ZERO_PFN + 1 + home % (self.pages - 1)
 
     def take_block(self, order: int) -> int | None:
         """Take the lowest free aligned block, without a point; None: there is none."""
@@ -306,7 +263,7 @@ class HostMemory(Shared):
         self.free.clear(lo, hi)
         self._nr_free -= hi - lo
         if current_or_none() is None:
-            self._settled = max(self._settled, hi)
+            self.settled = max(self.settled, hi)
             self._room = self._nr_free
 
     def folio(self, pfn: int) -> Folio:

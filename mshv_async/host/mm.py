@@ -35,6 +35,7 @@ class MmFlags(Shared):
 
 
 COLOUR = 1024
+"""By how many pages the first choices of one address space are apart from those of the next."""
 
 
 class Mm(Shared):

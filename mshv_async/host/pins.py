@@ -12,10 +12,9 @@ from mshv_async.host.pte import PRESENT
 from mshv_async.sim import Op, current, do, injected, note
 
 if TYPE_CHECKING:
+    from mshv_async.host.frame import Runs
     from mshv_async.host.frames import HostMemory
     from mshv_async.host.mm import Mm
-
-Runs = list[tuple[int, int]]
 
 
 async def pin_user_pages_fast(

@@ -24,10 +24,9 @@ from mshv_async.host.zap import release
 from mshv_async.sim import Op, current, do, note, probe
 
 if TYPE_CHECKING:
+    from mshv_async.host.frame import Runs
     from mshv_async.host.frames import HostMemory
     from mshv_async.host.mm import Mm
-
-Runs = list[tuple[int, int]]
 
 
 async def reclaim_pages(mm: Mm, start: int, npages: int) -> int:

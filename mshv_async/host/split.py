@@ -22,11 +22,11 @@ from mshv_async.sim import Op, do, note, probe
 
 if TYPE_CHECKING:
     from mshv_async.host.folio import Folio
+    from mshv_async.host.frame import Runs
     from mshv_async.host.frames import HostMemory
     from mshv_async.host.mm import Mm
     from mshv_async.host.vma import Vma
 
-Runs = list[tuple[int, int]]
 Taken = list[tuple[int, int, Pte]]
 
 

@@ -9,10 +9,9 @@ from mshv_async.host.pte import SWAP
 from mshv_async.sim import Op, do, probe
 
 if TYPE_CHECKING:
+    from mshv_async.host.frame import Runs
     from mshv_async.host.frames import HostMemory
     from mshv_async.host.mm import Mm
-
-Runs = list[tuple[int, int]]
 
 
 async def zap_range(mm: Mm, lo: int, hi: int) -> int:
