@@ -14,7 +14,7 @@ import msgspec
 
 from mshv_async.explore.decisions import Standing, standing
 from mshv_async.explore.playing import play_tape
-from mshv_async.explore.repro import load_trusted
+from mshv_async.explore.repro import REPRO_SCHEMA, load_trusted
 from mshv_async.explore.results import log_verdict
 from mshv_async.explore.single import replay_exactly, subject_of
 from mshv_async.log import Difference, LogError, difference, write_log
@@ -29,8 +29,16 @@ if TYPE_CHECKING:
     from mshv_async.log.difference import Doing
     from mshv_async.sim import Op, Runtime, Stage, Thread
 
-LOG_MARK = f'"{LOG_SCHEMA.partition("/")[0]}/'.encode()
 HEAD_BYTES = 1 << 12
+"""So much of a file is looked at, to tell what it is."""
+
+
+def _mark(schema: str) -> bytes:
+    """Return what begins the value of a file's schema, of whatever version."""
+    return f'"{schema.partition("/")[0]}/'.encode()
+
+
+LOG_MARK, REPRO_MARK = _mark(LOG_SCHEMA), _mark(REPRO_SCHEMA)
 
 
 def compare(
@@ -66,7 +74,7 @@ def _repro(path: Path, *, trust: bool) -> Repro | None:
         head = file.read(HEAD_BYTES)
     if LOG_MARK in head.partition(b"\n")[0]:
         return None
-    if b'"mshv-async.repro/' not in head:
+    if REPRO_MARK not in head:
         raise LogError(f"{path}: is neither a log nor a repro file")
     return load_trusted(path, trust=trust)
 

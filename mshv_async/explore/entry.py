@@ -67,12 +67,12 @@ async def explore(
 
     `driver` is a name (`v9+check-access`), a class, or `file.py:Class`. Stops at the first finding
     unless `keep_going`; each is made as small as it gets, unless `shrink` is off. `preemptions`
-    bounds each schedule of strategy `dfs`; `check` also checks the model. `two_phase`: from some
-    decision on nothing fails or interferes, and what is under way must end. `out` is a folder for
-    `outcome.json`, the repro files and the store of the campaign, with which `resume` goes on;
-    `shard`, as `2/3`, plays part of the executions, `workers` is how many processes do so. `audit`
-    plays each execution again and raises NotDeterministic if it differs. `progress` is called from
-    the thread that works.
+    bounds each schedule of strategy `dfs` or `stateful`; `check` also checks the model.
+    `two_phase`: from some decision on nothing fails or interferes, and what is under way must end.
+    `out` is a folder for `outcome.json`, the repro files and the store of the campaign, with which
+    `resume` goes on; `shard`, as `2/3`, plays part of the executions, `workers` is how many
+    processes do so. `audit` plays each execution again and raises NotDeterministic if it differs.
+    `progress` is called from the thread that works.
 
     Raises ScenarioError, DriverError, StrategyError, CampaignError, OSError for input that cannot
     be used, and RuntimeError inside the simulated loop. Cancelled, it ends with the execution that

@@ -54,8 +54,7 @@ class Outcome(msgspec.Struct, frozen=True):
     played, by how many `workers`. `coverage` counts orders of conflicting steps;
     `excluded_probability`: how likely a schedule may at most fail, at 95 %, where a sampling
     strategy found nothing, else None; `proof`: what an exhausted search without a finding has
-    shown, else None. `campaign` holds the runs behind it and is no part of the
-    JSON.
+    shown, else None. `campaign` holds the runs behind it and is no part of the JSON.
     """
 
     scenario: str

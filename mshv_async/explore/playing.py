@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from mshv_async import driver as driver_room
 from mshv_async.driver import DriverError
 from mshv_async.explore.results import CLEAN, RunResult
+from mshv_async.host.page import PAGE_SHIFT
 from mshv_async.log.record import (
     LOG_SCHEMA,
     Finding,
@@ -33,9 +34,6 @@ if TYPE_CHECKING:
     from mshv_async.sim import Runtime, Stage
     from mshv_async.sim.checkers import StepChecker
     from mshv_async.sim.strategies import Strategy
-
-
-PAGE_SHIFT = 12
 
 
 def package_version() -> str:

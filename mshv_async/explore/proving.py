@@ -86,8 +86,8 @@ def scope_lines(scenario: Scenario) -> list[str]:
             shown += f"; … {len(lines_of) - LINES_SHOWN} lines more"
         lines.append(f"{thread.name}: {shown}")
     for region in scenario.region:
-        pages = region.size >> 12
-        lines.append(f"region at gfn {region.gfn:#x}, {pages} page{'s' if pages > 1 else ''}")
+        some = "s" if region.pages > 1 else ""
+        lines.append(f"region at gfn {region.gfn:#x}, {region.pages} page{some}")
     return lines
 
 

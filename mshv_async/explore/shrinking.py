@@ -74,10 +74,9 @@ async def shrink(
 ) -> Shrunk:
     """Shrink the failure that ``rt`` came to.
 
-    Raises RuntimeDefect if the result does not replay, NotDeterministic with a user's driver.
-
     ``executions`` and ``steps`` bound the work: no execution begins once one of them is spent, or
-    somebody has ``enough``.
+    somebody has ``enough``. Raises RuntimeDefect if the result does not replay, NotDeterministic
+    with a user's driver.
     """
     work = _Work(subject, stage, seed, failure_of(rt), Budget(executions, steps, enough))
     await work.schedule(0.4)

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 CONFLICTS_STEPS_MAX = 5_000
 """Longer executions go round and round; looking for who met whom takes the square of that."""
 
-
 _ENDLESS = frozenset({"livelock", "starvation", "unkillable"})
+"""What steps that go on and on come to: without a loop no few of them are to blame."""
 
 PLOT_STEPS = 5
 """So many steps are shown at least, if there are as many that change something."""
@@ -48,6 +48,7 @@ _LANDMARK = re.compile(
     r"|notifier\.(insert|remove|start|set_seq)"
     r"|region\.(link|unlink|set_partition)"
 )
+"""Labels of steps that change the world: shown where too few others are (``PLOT_STEPS``)."""
 
 
 class _Recorded(Replay):

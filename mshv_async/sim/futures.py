@@ -2,10 +2,10 @@
 
 A thread stands somewhere: at a line of each function on its stack, before a declared operation.
 For each such place all accesses are kept that can follow from it, to the end of the thread and of
-those that it created: its *future*. If the next
-step of a thread conflicts with nothing in the futures of all others, then it may go first:
-whatever they do before it, nothing would come out differently (a persistent set of one; Godefroid,
-Partial-Order Methods for the Verification of Concurrent Systems, 1996).
+those that it created: its *future*. If the next step of a thread conflicts with nothing in the
+futures of all others, then it may go first: whatever they do before it, nothing would come out
+differently (a persistent set of one; Godefroid, Partial-Order Methods for the Verification of
+Concurrent Systems, 1996).
 
 Static analysis would find futures from the code; here they are learned. Executions show which
 place follows which, and what each step touches; a future is what the steps touch at all places
