@@ -12,7 +12,7 @@ are also made longer (a thread goes on until it cannot). Last, iterative context
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from mshv_async.sim.digest import digest
 from mshv_async.sim.liveness import SETTLE
@@ -20,7 +20,7 @@ from mshv_async.sim.strategies import Dfs
 from mshv_async.sim.strategies.guided import Course, Guided, Stretch, course_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Awaitable, Callable, Iterable, Iterator
 
     from mshv_async.sim import Runtime, Tape
     from mshv_async.sim.strategies import Strategy
@@ -130,11 +130,8 @@ class Budget:
         self.stepped += part.stepped
 
 
-class Player(Protocol):
-    """Plays one execution of what is explored."""
-
-    async def __call__(self, strategy: Strategy) -> Runtime | None:
-        """Play it with that strategy; None: the driver is not fit for what comes up."""
+Play: TypeAlias = "Callable[[Strategy], Awaitable[Runtime | None]]"
+"""Plays one execution of what is explored; None: the driver is not fit for what comes up."""
 
 
 class ScheduleShrinker:
@@ -144,7 +141,7 @@ class ScheduleShrinker:
     ``minimal``: no single stretch can be left out or drawn out any more.
     """
 
-    def __init__(self, play: Player, failure: Failure, least: int = 0) -> None:
+    def __init__(self, play: Play, failure: Failure, least: int = 0) -> None:
         self.play = play
         self.best = failure
         self.least = least
