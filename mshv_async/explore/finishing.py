@@ -14,7 +14,7 @@ from msgspec import structs
 from mshv_async.explore.auditing import CallSites, difference
 from mshv_async.explore.catalogue import found_by
 from mshv_async.explore.drivers import is_shipped
-from mshv_async.explore.playing import Subject, log_finding, package_version, records
+from mshv_async.explore.playing import Subject, log_finding, package_version, play_tape, records
 from mshv_async.explore.repro import Original, Repro, TapeEntry, step_table
 from mshv_async.explore.results import (
     CLEAN,
@@ -26,7 +26,6 @@ from mshv_async.explore.results import (
 from mshv_async.explore.shrinking import shrink
 from mshv_async.explore.slicing import depends_on
 from mshv_async.sim.digest import digest, step_lines
-from mshv_async.sim.strategies import Replay
 from mshv_async.sim.verdicts import severity
 
 if TYPE_CHECKING:
@@ -164,9 +163,7 @@ async def replay_tape(
     tape: Tape, subject: Subject, stage: Stage, seed: int, *checkers: StepChecker
 ) -> Runtime:
     """Play one tape, and keep its notes."""
-    replay = Replay(tuple(tape))
-    replay.begin(0)
-    return await subject.play(stage, replay, seed=seed, keep=True, checkers=checkers)
+    return await play_tape(subject, stage, tape, seed=seed, keep=True, checkers=checkers)
 
 
 def repro_of(rt: Runtime, subject: Subject, *, strategy: str, seed: int) -> Repro:

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING
 from mshv_async.sim.accesses import Footprint, conflict
 from mshv_async.sim.futures import Futures, stand_of
 from mshv_async.sim.statekey import state_key
+from mshv_async.sim.strategies.base import CUT
 from mshv_async.sim.strategies.pct import Pct
 from mshv_async.sim.strategies.pos import Pos
 from mshv_async.sim.strategies.random_walk import RandomWalk
@@ -39,9 +40,6 @@ if TYPE_CHECKING:
     from mshv_async.sim.runtime import Runtime
     from mshv_async.sim.strategies.base import Strategy
     from mshv_async.sim.thread import Thread
-
-SEEN = -1
-"""What ``pick`` returns instead of an index: this state was explored, end the execution."""
 
 #: Sampled executions that futures are learned from before the search begins.
 LEARNING = 150
@@ -247,7 +245,7 @@ class Stateful:
     def _cut(self, rt: Runtime) -> int:
         """End the execution: what follows from here was explored, or is elsewhere."""
         self._ends = {t.tid: stand_of(t) for t in rt.all_threads if not t.finished}
-        return SEEN
+        return CUT
 
     def _count(self, enabled: Sequence[Thread], current: Thread | None, index: int) -> None:
         if current is None or current.op.yields or enabled[index] is current:
