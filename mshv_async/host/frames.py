@@ -46,6 +46,7 @@ class HostMemory(Shared):
 
     __slots__ = (
         "_nr_free",
+        "_reserve",
         "_room",
         "clock_hand",
         "contents",
@@ -77,7 +78,8 @@ class HostMemory(Shared):
         "kswapd_box", "migration_wait", "oom_box", "rmap", "swap",
     )  # fmt: skip
     _const = ("grain", "kswapd", "large", "oom_killer", "pages", "thp", "watermark", *_embedded)
-    _not_state = ("_nr_free", "_room", "settled")  # derived, a bound, and fixed after set-up
+    # Derived, fixed after set-up, a bound, and fixed after set-up.
+    _not_state = ("_nr_free", "_reserve", "_room", "settled")
     _sync = True
     _parts = True
 
@@ -109,6 +111,7 @@ class HostMemory(Shared):
         self.free: LockedMap[bool] = LockedMap(f"{name}.free")
         self.free.set(ZERO_PFN + 1, pages, True)
         self._nr_free = self._room = pages - 1
+        self._reserve = self._room // 4
         self.settled = ZERO_PFN + 1  # what lies below, set-up took
         self.contents: LockedMap[Tag] = LockedMap(f"{name}.contents")
         self.rmap: LockedMap[Mapping] = LockedMap(f"{name}.rmap", linear=True)
@@ -157,6 +160,7 @@ class HostMemory(Shared):
         """
         if not await self.might_alloc(n, site):
             return False
+        _told_room(self, "ask")  # also if it looked how many there are: others that look see it
         self._nr_free -= n
         return True
 
@@ -224,7 +228,7 @@ class HostMemory(Shared):
         which it is not so asks for :attr:`nr_free`, and depends on them all.
         """
         self._room -= n
-        if self._room < self.watermark * 5 // 4:
+        if n > self._reserve or self._room - self._reserve < self.watermark * 5 // 4:
             return False
         _told_room(self, "ask")
         return True
@@ -265,6 +269,7 @@ class HostMemory(Shared):
         if current_or_none() is None:
             self.settled = max(self.settled, hi)
             self._room = self._nr_free
+            self._reserve = self._room // 4
 
     def folio(self, pfn: int) -> Folio:
         """Return the folio that a frame belongs to; an ordinary page is one of order 0."""

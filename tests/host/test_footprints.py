@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
+from itertools import product
+
 import pytest
-from host_toys import BASE, PAGE, Mirror, World
+from host_toys import BASE, PAGE, VPN, Mirror, World
 
 from mshv_async.host import (
     madvise,
@@ -19,12 +22,12 @@ from mshv_async.host import (
     touch,
     unpin_user_pages,
 )
-from mshv_async.sim import Runtime, Tag, run_on_stage
+from mshv_async.sim import Runtime, Tag, point, run_on_stage
 from mshv_async.sim.footprints import FootprintChecker
 from mshv_async.sim.races import RaceChecker
 from mshv_async.sim.shared import instrumented
 from mshv_async.sim.statekey import state_text
-from mshv_async.sim.strategies import RandomWalk
+from mshv_async.sim.strategies import Dpor, RandomWalk
 
 
 def busy_world(strategy, *checkers):
@@ -128,3 +131,39 @@ def test_no_state_of_the_host_hides_from_the_state_key():
             await stage.play(strategy.rt)
 
     run_on_stage(explore)
+
+
+async def fault_in(world, page, served):
+    served[page] = await world.host.reserve_pages(1, "anon")
+    if served[page]:
+        await point("pte.set", world.mm.ptes, VPN + page, VPN + page + 1)
+        world.mm.install(VPN + page, world.host.take_reserved(world.mm, VPN + page, 1), write=True)
+
+
+def who_got_a_frame(strategy, free, threads):
+    """Return, of all executions that a search plays, which threads were served."""
+    outcomes = set()
+
+    async def search(stage):
+        execution = 0
+        while strategy.begin(execution):
+            token = instrumented.set(True)
+            world = World(threads, memory=1 + free)
+            rt = Runtime(strategy)
+            served = [False] * threads
+            for page in range(threads):
+                rt.spawn(f"user{page}", partial(fault_in, world, page, served))
+            instrumented.reset(token)
+            await stage.play(rt)
+            execution += 1
+            if rt.cut is None:
+                outcomes.add(tuple(served))
+
+    run_on_stage(search)
+    return outcomes
+
+
+@pytest.mark.parametrize("free", [1, 2])
+def test_who_comes_last_where_memory_ends_is_explored_for_each_thread(free):
+    served = {outcome for outcome in product((False, True), repeat=3) if sum(outcome) == free}
+    assert who_got_a_frame(Dpor(), free, 3) == served
