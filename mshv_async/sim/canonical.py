@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import enum
 import gc
+import struct
 import types
 from collections import deque
 from collections.abc import Callable
+from functools import cache, partial
 from typing import Any
 
 from mshv_async.sim.containers import SharedDict
@@ -23,7 +25,7 @@ from mshv_async.sim.faults import UNINIT
 from mshv_async.sim.livelocals import live_locals
 from mshv_async.sim.op import Op
 from mshv_async.sim.rangemap import RangeMap
-from mshv_async.sim.shared import Shared, is_freed, model_class, slots_of
+from mshv_async.sim.shared import Shared, is_freed, model_class, own_slots, slots_of
 from mshv_async.sim.thread import Parker, Thread
 from mshv_async.sim.tokens import Seq, Tag, Token
 
@@ -124,7 +126,8 @@ def _code(writer: KeyWriter, value: Any) -> None:
 
 def _tuple(writer: KeyWriter, value: Any) -> None:
     out, write = writer.out, writer.write
-    out.append("(")
+    cls = type(value)
+    out.append("(" if cls is tuple else cls.__name__)
     for item in value:
         if type(item) in _PLAIN:  # as write() would, without its calls
             out.append(repr(item))
@@ -203,12 +206,43 @@ def _method(writer: KeyWriter, value: Any) -> None:
 
 def _function(writer: KeyWriter, value: Any) -> None:
     if writer.first_visit(value):
-        writer.out.append(f"function:{value.__qualname__}")
+        code = value.__code__
+        # Two functions of one function may have the same name, and stand on the same line.
+        writer.out.append(f"function:{value.__qualname__}:{code.co_firstlineno}:{_texts(code)}")
         for cell in value.__closure__ or ():
             try:
                 writer.write(cell.cell_contents)
             except ValueError:
                 writer.out.append("-")
+        writer.write(value.__defaults__)
+        writer.write(value.__kwdefaults__)
+        writer.write(value.__dict__)
+
+
+@cache
+def _texts(code: types.CodeType) -> str:
+    consts = [c for c in code.co_consts if not isinstance(c, types.CodeType)]
+    return f"{code.co_code.hex()}{code.co_names}{consts}"
+
+
+def _partial(writer: KeyWriter, value: Any) -> None:
+    if writer.first_visit(value):
+        writer.out.append("partial")
+        writer.write(value.func)
+        writer.write(value.args)
+        writer.write(value.keywords)
+
+
+def _builtin(writer: KeyWriter, value: Any) -> None:
+    writer.out.append(f"builtin:{value.__qualname__}")
+    writer.write(value.__self__)
+
+
+def _exception(writer: KeyWriter, value: Any) -> None:
+    if writer.first_visit(value):
+        writer.out.append(f"exception:{type(value).__name__}")
+        writer.write(value.args)
+        writer.write(value.__dict__)
 
 
 def _coroutine(writer: KeyWriter, coro: Any) -> None:
@@ -285,7 +319,8 @@ _BY_TYPE: dict[type, Handler] = {
     Parker: _nothing,
     type(UNINIT): _plain,
     types.ModuleType: _nothing,
-    types.BuiltinFunctionType: _nothing,
+    types.BuiltinFunctionType: _builtin,
+    partial: _partial,
     types.CodeType: _code,
     tuple: _tuple,
     frozenset: _frozenset,
@@ -299,6 +334,8 @@ _BY_TYPE: dict[type, Handler] = {
 }
 
 
+_OF_PYTHON = frozenset(("__dict__", "__weakref__"))
+_WORD = struct.calcsize("P")
 _LAZY = frozenset((zip, enumerate, reversed, map, filter))
 
 
@@ -331,17 +368,19 @@ def _handler_of(value: Any, cls: type) -> Handler:  # noqa: PLR0911 - a table of
 
 
 def _handler_of_object(value: Any, cls: type) -> Handler:
+    if isinstance(value, BaseException):
+        return _exception
     model = model_class(value) if isinstance(value, Shared) else cls
     if hasattr(cls, "__struct_fields__"):
         slots: tuple[str, ...] = tuple(cls.__struct_fields__)
     else:
         slots = slots_of(model)
     has_dict = hasattr(value, "__dict__")
-    if not slots and not has_dict and not _is_bare(cls):
+    if (not slots and not has_dict and not _is_bare(cls)) or _holds_more(cls):
         raise HiddenState(f"a {cls.__module__}.{cls.__name__} hides state")
     hidden = frozenset(getattr(cls, "_not_state", ()))
     getters = tuple(
-        _raw_getter(model, slot) for slot in slots if slot not in hidden and slot[:2] != "__"
+        _raw_getter(model, slot) for slot in slots if slot not in hidden and slot not in _OF_PYTHON
     )
     return _object(f"{model.__name__}[", getters, has_dict, hidden)
 
@@ -349,6 +388,15 @@ def _handler_of_object(value: Any, cls: type) -> Handler:
 def _is_bare(cls: type) -> bool:
     """Say whether a class is written in Python and its objects hold nothing."""
     return "__slots__" in cls.__dict__ and cls.__bases__ == (object,)
+
+
+def _holds_more(cls: type) -> bool:
+    """Say whether objects hold more than slots and a dictionary: a list's items, for instance."""
+    if hasattr(cls, "__struct_fields__"):
+        return False
+    slots = sum(slot not in _OF_PYTHON for base in cls.__mro__ for slot in own_slots(base))
+    size = cls.__basicsize__ - object.__basicsize__
+    return bool(cls.__itemsize__) or size > _WORD * (slots + len(_OF_PYTHON))
 
 
 def _raw_getter(cls: type, slot: str) -> Getter:

@@ -51,9 +51,18 @@ def slots_of(cls: type) -> tuple[str, ...]:
     """Return all state slots of a class, base first, without the name and the grave."""
     found: list[str] = []
     for base in reversed(cls.__mro__):
-        own = base.__dict__.get("__slots__", ())
-        found.extend(s for s in ((own,) if isinstance(own, str) else own) if s not in found)
+        found.extend(s for s in own_slots(base) if s not in found)
     return tuple(s for s in found if s not in {"name", "_grave"})
+
+
+def own_slots(cls: type) -> tuple[str, ...]:
+    """Return the slots that a class adds, by the names that its objects know them by."""
+    own = cls.__dict__.get("__slots__", ())
+    prefix = f"_{cls.__name__.lstrip('_')}"
+    return tuple(
+        prefix + slot if slot.startswith("__") and not slot.endswith("__") else slot
+        for slot in ((own,) if isinstance(own, str) else own)
+    )
 
 
 def model_class(obj: object) -> type:
@@ -86,8 +95,7 @@ def _checked(cls: type[T]) -> type[T]:
     if variant is None:
         body: dict[str, Any] = {"__slots__": (), "__module__": cls.__module__}
         for base in cls.__mro__:
-            own = base.__dict__.get("__slots__", ())
-            for slot in (own,) if isinstance(own, str) else own:
+            for slot in own_slots(base):
                 if slot not in {"name", "_grave", *cls._const, *cls._not_state}:
                     body[slot] = _reporting(slot, base)
         variant = type(cls.__name__, (cls,), body)
