@@ -61,6 +61,17 @@ def test_what_cannot_be_compared_is_told_in_a_line(capsys, args, said):
     assert err.count("\n") == 1
 
 
+@pytest.mark.parametrize("field", [b'"note":"\x98"', b'"note":' + b"[" * 100_000 + b"]" * 100_000])
+def test_a_line_whose_unknown_field_cannot_be_read_is_told(capsys, field):
+    assert main(["run", "litmus/one-access", "--log", "good.jsonl"]) == 0
+    lines = Path("good.jsonl").read_bytes().splitlines(keepends=True)
+    lines[5] = lines[5].replace(b"}\n", b"," + field + b"}\n")
+    Path("bad.jsonl").write_bytes(b"".join(lines))
+    capsys.readouterr()
+    assert main(["diff", "good.jsonl", "bad.jsonl"]) == 2
+    assert capsys.readouterr().err == "mshv-async: bad.jsonl: line 6 is no log event\n"
+
+
 DRIVER = """\
 from mshv_async.driver import V6
 

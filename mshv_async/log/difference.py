@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from mshv_async.log.columns import WIDTH, clip
-from mshv_async.log.reading import LogEvent, LogReader, is_step
+from mshv_async.log.reading import UNREADABLE, LogEvent, LogReader, is_step
 from mshv_async.log.record import RunHeader
 from mshv_async.log.report import folded_stack
 from mshv_async.sim.spans import span
@@ -162,7 +162,10 @@ class _Threads:
 def _side(
     log: LogReader, common: int, found: tuple[LogEvent, bytes] | None, steps: list[LogEvent]
 ) -> Side:
-    fields = None if found is None else msgspec.json.decode(found[1], type=dict[str, object])
+    try:
+        fields = None if found is None else msgspec.json.decode(found[1], type=dict[str, object])
+    except UNREADABLE:  # the reader skips fields that it does not know
+        raise log.damaged(common + 2) from None
     return Side(
         file=str(log.path),
         run=log.header,

@@ -18,6 +18,8 @@ from mshv_async.log.setup import RUN_BEGIN, RUN_END
 # Lines are a few hundred bytes. The bound keeps a file of another kind from being read whole.
 LINE_BYTES_MAX = 1 << 20
 
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+
 Loose: TypeAlias = FieldValue | float | list[FieldValue] | None
 
 
@@ -105,9 +107,9 @@ class LogReader:
         for number, line, final in self._lines():
             try:
                 event = decoder.decode(line)
-            except (msgspec.MsgspecError, UnicodeDecodeError):
+            except UNREADABLE:
                 if not final:
-                    raise self._damaged(number) from None
+                    raise self.damaged(number) from None
                 self.note = f"line {number} is cut short and left out: the log ends at step {last}"
                 return
             if event.event == RUN_END:
@@ -134,7 +136,7 @@ class LogReader:
             raise LogError(f"{self.path}: is empty, no log")
         try:
             first = msgspec.json.decode(line, type=_First)
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+        except UNREADABLE:
             raise LogError(
                 f"{self.path}: is no log: its first line does not describe a run"
             ) from None
@@ -146,10 +148,11 @@ class LogReader:
     def _last(self, line: bytes, number: int) -> RunVerdict:
         try:
             last = msgspec.json.decode(line, type=_Last)
-        except (msgspec.MsgspecError, UnicodeDecodeError):
-            raise self._damaged(number) from None
+        except UNREADABLE:
+            raise self.damaged(number) from None
         fields = {name: getattr(last, name) for name in RunVerdict.__struct_fields__}
         return RunVerdict(**fields)
 
-    def _damaged(self, number: int) -> LogError:
+    def damaged(self, number: int) -> LogError:
+        """Return the error that tells of a line that cannot be read."""
         return LogError(f"{self.path}: line {number} is no log event")
