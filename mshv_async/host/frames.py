@@ -56,6 +56,7 @@ class HostMemory(Shared):
         "frames",
         "free",
         "free_huge",
+        "freed",
         "grain",
         "hugetlb_mutex",
         "kswapd",
@@ -74,8 +75,8 @@ class HostMemory(Shared):
         "watermark",
     )
     _embedded = (
-        "contents", "folio_locks", "folios", "frames", "free", "free_huge", "hugetlb_mutex",
-        "kswapd_box", "migration_wait", "oom_box", "rmap", "swap",
+        "contents", "folio_locks", "folios", "frames", "free", "free_huge", "freed",
+        "hugetlb_mutex", "kswapd_box", "migration_wait", "oom_box", "rmap", "swap",
     )  # fmt: skip
     _const = ("grain", "kswapd", "large", "oom_killer", "pages", "thp", "watermark", *_embedded)
     # Derived, fixed after set-up, a bound, and fixed after set-up.
@@ -110,6 +111,7 @@ class HostMemory(Shared):
         self.frames.set(ZERO_PFN + 1, pages, FrameState())
         self.free: LockedMap[bool] = LockedMap(f"{name}.free")
         self.free.set(ZERO_PFN + 1, pages, True)
+        self.freed: LockedMap[bool] = LockedMap(f"{name}.freed")  # first choices that were
         self._nr_free = self._room = pages - 1
         self._reserve = self._room // 4
         self.settled = ZERO_PFN + 1  # what lies below, set-up took
@@ -282,6 +284,7 @@ class HostMemory(Shared):
         if self.contents.worth_asking and self.contents.runs(pfn_lo, hi):
             self.contents.clear(pfn_lo, hi)
         self.free.set(pfn_lo, hi, True)
+        self.freed.set(max(pfn_lo, self.pages - self.pages // 4), min(hi, self.pages), True)
         self._nr_free += n
         probe("frame.free", self, pfn_lo, hi)
 

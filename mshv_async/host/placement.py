@@ -51,17 +51,22 @@ def take_choices(host: HostMemory, mm: Mm, vpn: int, n: int) -> Runs:
     """Take ``n`` frames of which so many are free, for the pages from ``vpn`` on, in order.
 
     Each page of an address space has a frame that is its first choice, and one that is its
-    second: while they are free, which frame a page has says little about the past.
+    second, for when the first is not free or was freed before: while they are free, which frame a
+    page has says little about the past, but that it is another one than it was.
     """
     span = host.pages // 4
     lo = (vpn + mm.colour) % span + host.pages - span if span else host.pages
     if lo + n > host.pages:
         return take_lowest(host, n)
-    pieces = host.free.pieces(lo, lo + n)
-    host.claim([(a, b) for a, b, free in pieces if free])
+    pieces = [
+        (a, b, free is not None and freed is None)
+        for x, y, free in host.free.pieces(lo, lo + n)
+        for a, b, freed in host.freed.pieces(x, y)
+    ]
+    host.claim([(a, b) for a, b, first in pieces if first])
     taken: Runs = []
-    for a, b, free in pieces:
-        taken += [(a, b)] if free else _second_choice(host, a - span, b - span)
+    for a, b, first in pieces:
+        taken += [(a, b)] if first else _second_choice(host, a - span, b - span)
     return taken
 
 

@@ -147,6 +147,25 @@ class UsedAfterUnlock(Sound):
         return ret
 
 
+class FirstAnswerKept(Sound):
+    """What the first attempt found is recorded and mapped, whatever a later one found."""
+
+    async def region_range_fault(self, region, page_offset, page_count):
+        first = await self.region_fault_alloc(region, page_offset, page_count)
+        ret = await self.region_hmm_fault_and_lock(region, first)
+        request = first
+        while ret == -EBUSY:
+            request = request.again()
+            ret = await self.region_hmm_fault_and_lock(region, request)
+        if not ret:
+            self.region_record_pages(region, page_offset, first.hmm_pfns)
+            flags = region.hv_map_flags
+            ret = await self.region_remap_pages(region, flags, page_offset, page_count)
+            await region.mutex.unlock()
+        await self.region_fault_free(page_count)
+        return ret
+
+
 class NeverRetries(Sound):
     async def region_hmm_fault_and_lock(self, region, range):
         ret = await super().region_hmm_fault_and_lock(region, range)

@@ -31,6 +31,7 @@ DISCARD = (
     + vps("write 0x200", "write 0x201", "read 0x200")
     + thread("host", "madvise dontneed 0x200 2", "store 0x201")
 )
+REFAULT = REGION + vps("write 0x200") + thread("host", "madvise dontneed 0x200 1", "store 0x200")
 DISCARD_TWICE = DISCARD + thread("host", "madvise dontneed 0x200 1", "madvise dontneed 0x201 1")
 RECLAIM = SWAP + REGION + vps("write 0x200", "read 0x200") + thread("reclaimer", "reclaim 0x200 2")
 LAZY = (
@@ -95,6 +96,7 @@ CASES = {
         "invariant:stale-mapping", faulty.NotifierGoesFirst, UNMAP_DISCARD
     ),
     "coherence: unlocked": Case("invariant:coherence", faulty.UsedAfterUnlock, DISCARD),
+    "coherence: old answer": Case("invariant:coherence", faulty.FirstAnswerKept, REFAULT),
     "coherence: pages": Case("invariant:coherence", faulty.PagesSwapped, DISCARD),
     "guest-data": Case("invariant:guest-data", Sound, LAZY, Dirtying),
     "page-array": Case("invariant:page-array", faulty.PagesKept, DISCARD),

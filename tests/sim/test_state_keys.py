@@ -9,8 +9,8 @@ from typing import NamedTuple
 import pytest
 
 from mshv_async.sim import Shared
-from mshv_async.sim.current import instrumented
 from mshv_async.sim.canonical import HiddenState, KeyWriter
+from mshv_async.sim.current import instrumented
 
 
 class Near(NamedTuple):
