@@ -26,7 +26,11 @@ if TYPE_CHECKING:
     from mshv_async.sim.strategies.base import Strategy
     from mshv_async.sim.thread import Thread
 
-CYCLE = ("urw", "pct", "urw", "pos", "urw", "pct", "urw", "pos", "random")
+CYCLE = (
+    *("pct", "urw", "urw", "pos", "urw", "pos"),
+    *("pct", "urw", "urw", "pos", "urw", "pos"),
+    "random",
+)
 PROBING_CYCLES = 3
 """The members learn from everybody's executions in so many cycles."""
 
