@@ -31,7 +31,7 @@ def test_json_is_one_object(capsys):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--good", "v6", "--bad", "v7"], "--good v6: found use-after-free"),
+        (["--good", "v6", "--bad", "v7"], "--good v6: found invariant:teardown-clean"),
         (["--good", "v7", "--bad", "v9"], "--bad v9: clean in 40 schedules; nothing to bisect"),
         (["--good", "v7", "--bad", "v66"], "v66"),
         (["--good", "v7"], "--bad"),

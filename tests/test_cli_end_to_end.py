@@ -149,7 +149,9 @@ def test_ctrl_c_ends_a_driver_that_spins(command, times, tmp_path):
 
 
 def test_a_reader_that_has_seen_enough_ends_the_program_quietly(tmp_path):
-    command = f"{sys.executable} -m mshv_async.cli explore bugs/unmap-during-fault --out out"
+    command = (
+        f"{sys.executable} -m mshv_async.cli explore bugs/unmap-during-fault --out out --seed 6"
+    )
     done = subprocess.run(
         ["bash", "-c", f"{command} | head -n 1; {command} | true"],
         check=True,

@@ -93,7 +93,7 @@ async def test_a_class_inside_a_function_is_explored_too() -> None:
 async def test_a_folder_keeps_what_the_command_line_would(tmp_path: Path) -> None:
     outcome = await explore("bugs/unmap-during-fault", schedules=200, out=tmp_path)
     names = sorted(os.listdir(tmp_path))  # noqa: PTH208 - no loop is held up by it
-    assert names == ["1-use-after-free.repro.json", "campaign.sqlite", "outcome.json"]
+    assert names == ["1-invariant:teardown-clean.repro.json", "campaign.sqlite", "outcome.json"]
     assert "replay: mshv-async replay" in outcome.report()
     assert (await replay(tmp_path / names[0])).matches
 

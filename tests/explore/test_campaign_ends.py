@@ -31,7 +31,7 @@ def test_a_finding_that_does_not_replay_is_no_finding(monkeypatch: pytest.Monkey
     monkeypatch.setattr(finishing, "replay_tape", replay_otherwise)
     campaign = explore_sync(UNMAP, "v6", schedules=200)
     assert isinstance(campaign.error, RuntimeDefect)
-    assert "use-after-free" in str(campaign.error)
+    assert "found 'invariant:teardown-clean: region_free', but its tape" in str(campaign.error)
     assert "replays to 'clean': departs at step " in str(campaign.error)
     assert list(campaign.findings) == []
 

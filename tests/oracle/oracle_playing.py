@@ -71,7 +71,7 @@ def _first(text: str, driver: Driver, verdict: str, schedules: int, told: str = 
     """
     seen: list[str] = []
     for keep_going in (False, True):
-        for strategy in ("portfolio", "pct", "random") if told else ("portfolio", "random"):
+        for strategy in ("portfolio", "pct", "random") if told else ("portfolio", "pos", "random"):
             result = search(text, driver, schedules, strategy=strategy, keep_going=keep_going)
             for finding in result.findings:
                 story = "\n".join(finding.finding.story)

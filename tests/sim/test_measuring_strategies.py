@@ -140,9 +140,9 @@ def test_a_portfolio_gives_each_member_its_own_executions_in_their_order():
 
 def test_an_execution_of_a_portfolio_is_the_one_of_its_member():
     # A random walk learns nothing: its executions in the portfolio are those that it has alone.
-    whole = traces(Portfolio(5), 60, late_thread_comes_first)
+    whole = traces(Portfolio(5), 80, late_thread_comes_first)
     alone = traces(RandomWalk(5), 10, late_thread_comes_first)
-    mine = [(e, turn_of(e)[1]) for e in range(60) if turn_of(e)[0] == "random"]
+    mine = [(e, turn_of(e)[1]) for e in range(80) if turn_of(e)[0] == "random"]
     assert len(mine) > 5
     assert all(whole[execution] == alone[number] for execution, number in mine)
 

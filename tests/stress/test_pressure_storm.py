@@ -54,7 +54,8 @@ async def test_what_kswapd_swaps_out_comes_back(world: World) -> None:
     assert await world.vp(2).read(0x200) == "200", "nobody had to be killed"
 
 
-@pytest.mark.mshv(WITHOUT_SWAP, driver="fix1", seeds=range(6))
+@pytest.mark.mshv(WITHOUT_SWAP, driver="fix1", seeds=range(6), strategy="fair")
 async def test_the_oom_killer_takes_the_other_process(world: World) -> None:
+    """Under a fair scheduler: a reaper that gets no turn gives up, and another one is killed."""
     await fill(world)
     assert await world.vp(2).read(0x200) == -errno.EINTR
