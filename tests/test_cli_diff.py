@@ -31,6 +31,21 @@ def test_equal_runs_exit_0_and_others_1(capsys):
     assert "what each thread was doing" in out
 
 
+def test_a_log_without_dependencies_is_the_same_run_as_the_repro_written_beside_it(capsys):
+    found = ["run", "bugs/unmap-during-fault", "--schedule", "4"]
+    main([*found, "--repro", "four.repro.json", "--log", "four.jsonl"])
+    main(["replay", "four.repro.json", "--log", "replayed.jsonl"])
+    capsys.readouterr()
+    assert main(["diff", "four.jsonl", "four.repro.json"]) == 0
+    assert "the same: " in capsys.readouterr().out
+    assert main(["analyze", "four.jsonl", "replayed.jsonl"]) == 0
+
+
+def test_dependencies_are_not_shown_where_runs_part(capsys):
+    assert main(["diff", "a.repro.json", "b.repro.json"]) == 1
+    assert "depends" not in capsys.readouterr().out
+
+
 def test_analyze_shows_of_two_logs_what_diff_shows(capsys):
     for name in "ab":
         main(["replay", f"{name}.repro.json", "--log", f"{name}.jsonl"])

@@ -67,7 +67,7 @@ class Difference(msgspec.Struct, frozen=True):
 
 
 def difference(a: str | Path, b: str | Path) -> Difference:
-    """Compare two logs event by event. Raises LogError and OSError."""
+    """Compare two logs event by event, but for `depends`. Raises LogError and OSError."""
     logs = (LogReader(a), LogReader(b))
     threads = _Threads()
     before: deque[LogEvent] = deque(maxlen=BEFORE)
@@ -76,7 +76,7 @@ def difference(a: str | Path, b: str | Path) -> Difference:
     after: list[list[LogEvent]] = [[], []]
     streams = [log.with_lines() for log in logs]
     for one, other in zip_longest(*streams):
-        if one is None or other is None or one[1] != other[1]:
+        if one is None or other is None or not _same_event(one, other):
             parted = [one, other]
             after = [threads.go_on(*rest) for rest in zip(parted, streams, strict=True)]
             break
@@ -97,6 +97,23 @@ def difference(a: str | Path, b: str | Path) -> Difference:
         a=sides[0],
         b=sides[1],
     )
+
+
+def _same_event(one: tuple[LogEvent, bytes], other: tuple[LogEvent, bytes]) -> bool:
+    """Say whether two lines tell the same; `depends` was worked out later, or was not."""
+    if one[1] == other[1] or not (is_step(one[0]) and is_step(other[0])):
+        return one[1] == other[1]
+    try:
+        return _fields(one) == _fields(other)
+    except UNREADABLE:  # told with the line's number where the two part
+        return False
+
+
+def _fields(found: tuple[LogEvent, bytes]) -> dict[str, object]:
+    fields = msgspec.json.decode(found[1], type=dict[str, object])
+    if is_step(found[0]):
+        fields.pop("depends", None)
+    return fields
 
 
 class _Threads:
@@ -163,7 +180,7 @@ def _side(
     log: LogReader, common: int, found: tuple[LogEvent, bytes] | None, steps: list[LogEvent]
 ) -> Side:
     try:
-        fields = None if found is None else msgspec.json.decode(found[1], type=dict[str, object])
+        fields = None if found is None else _fields(found)
     except UNREADABLE:  # the reader skips fields that it does not know
         raise log.damaged(common + 2) from None
     return Side(
