@@ -302,6 +302,21 @@ def test_what_a_scenario_expects_of_a_driver_is_what_comes_out(name, driver):
     assert verdicts <= set(outcome.expected)
 
 
+@pytest.mark.parametrize(
+    "name",
+    [n for n in shipped_paths() if n.startswith("bugs/") and "v6" not in Scenario.load(n).expect],
+)
+def test_a_scenario_that_expects_nothing_of_the_default_driver_is_clean_on_it(name):
+    assert explored(Scenario.load(name), "v6", "portfolio", 100)[0].as_expected
+
+
+def test_what_becomes_of_the_default_driver_on_a_region_mapped_again_is_expected():
+    scenario = Scenario.load("bugs/map-again-during-fault")
+    outcome, verdicts = explored(scenario, "v6", "portfolio", 300)
+    assert outcome.as_expected
+    assert verdicts == set(outcome.expected)
+
+
 @pytest.mark.parametrize("name", [n for n in shipped_paths() if n.startswith("bugs/")])
 def test_no_scenario_says_how_to_fail(name):
     assert not any(injection.force for injection in Scenario.load(name).inject)
