@@ -31,12 +31,12 @@ def campaign(*findings, **more):
     )
 
 
-def judged(result, expected=("clean",), repros=()):
+def judged(result, expected=("clean",), repros=(), strategy="pct"):
     return campaign_outcome(
         result,
         scenario="litmus/one-page",
         driver="v6",
-        strategy="pct",
+        strategy=strategy,
         seed=7,
         expected=expected,
         repros=repros,
@@ -140,6 +140,12 @@ def test_an_outcome_is_expected_only_if_a_listed_verdict_and_no_other_was_found(
     verdicts, expected, as_expected
 ):
     assert judged(campaign(*map(found, verdicts)), expected).as_expected is as_expected
+
+
+def test_where_nothing_waits_for_ever_any_more_clean_is_expected_and_said():
+    outcome = judged(campaign(found("livelock")), ("livelock",), strategy="pct+two-phase")
+    assert outcome.object()["expected"] == ["clean"]
+    assert outcome.report().endswith("outcome: livelock, expected clean")
 
 
 def test_the_outcome_is_the_worst_verdict():
