@@ -148,6 +148,16 @@ def test_ctrl_c_ends_a_driver_that_spins(command, times, tmp_path):
     assert (status, err) == (130, "mshv-async: interrupted\n")
 
 
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_a_stream_that_is_closed_loses_its_text_and_nothing_else(tmp_path, closed):
+    command = f"{sys.executable} -m mshv_async.cli run litmus/one-page --log run.jsonl {closed}"
+    done = subprocess.run(
+        command, shell=True, cwd=tmp_path, env=ENV, capture_output=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert (tmp_path / "run.jsonl").read_text().startswith('{"t":')
+
+
 def test_a_reader_that_has_seen_enough_ends_the_program_quietly(tmp_path):
     command = (
         f"{sys.executable} -m mshv_async.cli explore bugs/unmap-during-fault --out out --seed 6"

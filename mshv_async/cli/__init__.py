@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from mshv_async.cli import analyze, bisect, diff, explore, likelihood, listing, merge, replay, run
 from mshv_async.cli.app import BAD_INPUT, EXPECTED, INTERRUPTED, PROGRAM, UNEXPECTED, app
 from mshv_async.cli.errors import is_unexpected, user_error
-from mshv_async.cli.output import complain, leave_the_pipe, show
+from mshv_async.cli.output import complain, leave_the_pipe, open_streams, show
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,6 +38,7 @@ for _name, _command in COMMANDS.items():
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the command line (`args` default to the process's) and return its exit status."""
+    open_streams()
     try:
         # Typer answers Ctrl-C with 130 and a closed pipe with 1; what it returns is our status,
         # or None after --help.

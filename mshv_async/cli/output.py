@@ -6,16 +6,26 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mshv_async.cli.app import PROGRAM
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from mshv_async.explore.repro import Repro
     from mshv_async.explore.results import RunResult
+
+
+def open_streams() -> None:
+    """Let what is written to a stream that was closed before the start, as by `>&-`, be lost.
+
+    In the order of their numbers, which are free: no other file may get one of them.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115 - it stays open
 
 
 def leave_the_pipe() -> None:
