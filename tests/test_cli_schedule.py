@@ -55,6 +55,8 @@ def test_json_has_the_keys_of_a_run_and_what_was_asked_for(capsys):
         (["--schedule", "3", "--strategy", "no"], "strategy: found 'no'"),
         (["--schedule", "3", "--realtime"], "--realtime"),
         (["--repro", "x.repro.json"], "--repro"),
+        (["--strategy", "pct"], "--strategy: only a schedule has one; give --schedule N"),
+        (["--strategy", "portfolio"], "--strategy: only a schedule has one"),
         (["--schedule", "3", "--repro", "no/x.repro.json"], "no"),
     ],
 )

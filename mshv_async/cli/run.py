@@ -41,8 +41,11 @@ def run(
         typer.Option("--schedule", metavar="N", min=1, help="Play schedule N of explore instead."),
     ] = None,
     strategy: Annotated[
-        str, typer.Option("--strategy", metavar="S", help="With --schedule: of this strategy.")
-    ] = "portfolio",
+        str | None,
+        typer.Option(
+            "--strategy", metavar="S", help="With --schedule: of this strategy, else portfolio."
+        ),
+    ] = None,
     repro: Annotated[
         Path | None,
         typer.Option("--repro", metavar="FILE", help="With --schedule: keep what replays it."),
@@ -54,9 +57,12 @@ def run(
     if schedule is not None:
         if realtime:
             raise typer.BadParameter("--realtime: a schedule is played on the simulated loop")
+        chosen = "portfolio" if strategy is None else strategy
         return _run_schedule(
-            scenario, driver, schedule, strategy, seed=seed, repro=repro, log=log, json=json
+            scenario, driver, schedule, chosen, seed=seed, repro=repro, log=log, json=json
         )
+    if strategy is not None:
+        raise typer.BadParameter("--strategy: only a schedule has one; give --schedule N")
     if repro is not None:
         raise typer.BadParameter("--repro: only a schedule can be replayed; give --schedule N")
     return _run_once(scenario, driver, seed=seed, realtime=realtime, log=log, json=json)
