@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from mshv_async.driver import DriverSpec
 from mshv_async.explore.drivers import Driver, driver_spec
 from mshv_async.explore.interrupts import interrupts
-from mshv_async.explore.playing import Subject, run_result
+from mshv_async.explore.playing import Subject, package_version, run_result
 from mshv_async.explore.repro import Departed, Repro, check_trust
 from mshv_async.explore.results import CLEAN, ReplayResult, RunResult
 from mshv_async.explore.slicing import depends_on
@@ -72,8 +72,9 @@ def replay_repro(repro: Repro, trust: bool, driver: Driver | None = None) -> Rep
         rt, depends = run_on_stage(act)
     result = run_result(subject, rt, repro.strategy, repro.seed, keep=True, depends=depends)
     departure = _departure(repro, rt, strategy.left)
-    matches = departure is None
-    return ReplayResult(run=result, matches=matches, departure=departure)
+    if departure is not None and repro.package_version != package_version():
+        departure += f" (version {repro.package_version} wrote it, this is {package_version()})"
+    return ReplayResult(run=result, matches=departure is None, departure=departure)
 
 
 def replay_exactly(repro: Repro, *, trust: bool) -> RunResult:
@@ -88,7 +89,7 @@ def _departure(repro: Repro, rt: Runtime, decisions_left: int) -> str | None:
     recorded, played = repro.steps.lines(), step_lines(rt)
     for step, (old, new) in enumerate(zip(recorded, played, strict=False), start=1):
         if old != new:
-            return f"departs at step {step}: recorded {old!r}, replayed {new!r}"
+            return f"departs at step {step}: recorded {_words(old)}, replayed {_words(new)}"
     if rt.departure is not None:
         return f"departs at step {rt.departure.step}: {rt.departure.why}"
     if len(recorded) != len(played):
@@ -98,6 +99,11 @@ def _departure(repro: Repro, rt: Runtime, decisions_left: int) -> str | None:
     if decisions_left:
         return f"departs at step {len(played)}: it ends with {decisions_left} decisions not taken"
     return _result_departure(repro, rt)
+
+
+def _words(line: str) -> str:
+    """Return a recorded step in quotes; of a step of nothing, the place of its object is empty."""
+    return repr(" ".join(line.split()))
 
 
 def _result_departure(repro: Repro, rt: Runtime) -> str | None:
