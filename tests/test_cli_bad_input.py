@@ -181,8 +181,14 @@ CASES = {
     "repro that lacks keys": (["replay", "lacking.repro.json"], "lacking.repro.json"),
     "repro of another kind": (["replay", "good.toml"], "good.toml"),
     "repro with driver source": (["replay", "source.repro.json"], "--trust"),
-    "repro with a broken scenario": (["replay", "scenario.repro.json"], "broken TOML"),
-    "repro of an unknown driver": (["replay", "driver.repro.json"], "v66"),
+    "repro with a broken scenario": (
+        ["replay", "scenario.repro.json"],
+        "scenario.repro.json: mine: end of file: found broken TOML",
+    ),
+    "repro of an unknown driver": (
+        ["replay", "driver.repro.json"],
+        "driver.repro.json: unknown driver 'v66'",
+    ),
     "missing log": (["analyze", "no-such.jsonl"], "no-such.jsonl"),
     "a file that is no log": (["analyze", "no.jsonl"], "no.jsonl"),
     "a folder that is no log": (["analyze", "."], "directory"),

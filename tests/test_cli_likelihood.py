@@ -9,6 +9,7 @@ import pytest
 from mshv_async.cli import main
 from mshv_async.explore import load_repro, save_repro
 from mshv_async.explore.campaign import Stop, explore_sync
+from mshv_async.explore.repro import StepTable
 from mshv_async.scenario import Scenario
 
 
@@ -40,17 +41,28 @@ def test_json_is_one_object_with_a_point_for_each_row(capsys):
     [
         ({"verdict": "clean", "title": ""}, 2, "clean"),
         ({"digest": "0" * 64}, 1, "departs at step"),
+        ({"digest": "0" * 64, "package_version": "0.0.7"}, 1, "version 0.0.7 wrote it, this is "),
+        ({"steps": StepTable(["vp9 thread.start  w"], [0])}, 1, "recorded 'vp9 thread.start w', "),
+        (
+            {"scenario": "summary ="},
+            2,
+            "bad.repro.json: bugs/unmap-during-fault: end of file: found",
+        ),
+        ({"driver": "v66"}, 2, "bad.repro.json: unknown driver 'v66'"),
         ({"driver": "my.py:Mine", "driver_source": "x"}, 2, "--trust"),
     ],
-    ids=["clean", "departs", "driver-source"],
+    ids=["clean", "departs", "of-a-version", "of-steps", "scenario", "driver", "driver-source"],
 )
 def test_a_repro_that_it_cannot_use_is_told_in_a_line(capsys, change, status, said):
     repro = load_repro("it.repro.json")
     save_repro("bad.repro.json", msgspec.structs.replace(repro, **change))
-    assert main(["likelihood", "bad.repro.json"]) == status
-    err = capsys.readouterr().err
-    assert said in err
-    assert err.count("\n") == 1
+    for command in (["likelihood", "bad.repro.json"], ["diff", "bad.repro.json", "it.repro.json"]):
+        if command[0] == "diff" and said == "clean":
+            continue  # a clean run can be compared
+        assert main(command) == status
+        err = capsys.readouterr().err
+        assert said in err
+        assert err.count("\n") == 1
 
 
 @pytest.mark.parametrize("options", [["--runs", "0"], ["--points", "1"], ["--seed", "-1"]])

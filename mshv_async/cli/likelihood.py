@@ -41,13 +41,13 @@ def likelihood(
 
     from mshv_async.explore.likelihood import likelihood as measure
     from mshv_async.explore.likelihood_text import likelihood_text
-    from mshv_async.explore.repro import load_trusted
+    from mshv_async.explore.repro import load_trusted, parts_of
     from mshv_async.explore.watching import watched
     from mshv_async.log import terminal_width
 
     repro = load_trusted(file, trust=trust, original=original)
     tell_of_source(repro, file)
-    with watched(points * runs, enabled=sys.stderr.isatty()) as watch:
+    with parts_of(file), watched(points * runs, enabled=sys.stderr.isatty()) as watch:
         found, steps = measure(
             repro, trust=trust, runs=runs, points=points, seed=seed, progress=watch.progress
         )

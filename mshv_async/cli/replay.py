@@ -33,7 +33,7 @@ def replay(
 ) -> int:
     """Replay one recorded schedule, step for step."""
     from mshv_async.explore.outcome import expect_table, replay_outcome
-    from mshv_async.explore.repro import load_trusted
+    from mshv_async.explore.repro import load_trusted, parts_of
     from mshv_async.explore.single import replay_repro
     from mshv_async.explore.summary import replay_command, replay_text
     from mshv_async.scenario import expected_for
@@ -41,7 +41,8 @@ def replay(
     repro = load_trusted(file, trust=trust, original=original)
     check_writable(log)
     tell_of_source(repro, file)
-    result = replay_repro(repro, trust)
+    with parts_of(file):
+        result = replay_repro(repro, trust)
     if log is not None:
         command = replay_command(str(file.resolve()), repro)
         keep_log(log, result.run, f"{command} --original" if original else command)

@@ -14,7 +14,7 @@ import msgspec
 
 from mshv_async.explore.decisions import Standing, standing
 from mshv_async.explore.playing import play_tape
-from mshv_async.explore.repro import REPRO_SCHEMA, load_trusted
+from mshv_async.explore.repro import REPRO_SCHEMA, load_trusted, parts_of
 from mshv_async.explore.results import log_verdict
 from mshv_async.explore.single import replay_exactly, subject_of
 from mshv_async.log import Difference, LogError, difference, write_log
@@ -55,7 +55,9 @@ def compare(
             tell(repro, path)
     with tempfile.TemporaryDirectory(prefix="mshv-async-") as folder:
         logs = [
-            path if repro is None else _log_of(repro, Path(folder) / f"{name}.jsonl", trust=trust)
+            path
+            if repro is None
+            else _log_of(path, repro, Path(folder) / f"{name}.jsonl", trust=trust)
             for name, path, repro in zip("ab", (a, b), repros, strict=True)
         ]
         found = difference(*logs)
@@ -79,10 +81,11 @@ def _repro(path: Path, *, trust: bool) -> Repro | None:
     return load_trusted(path, trust=trust)
 
 
-def _log_of(repro: Repro, path: Path, *, trust: bool) -> Path:
-    run = replay_exactly(repro, trust=trust)
-    write_log(path, run.header, run.records, log_verdict(run))
-    return path
+def _log_of(file: Path, repro: Repro, log: Path, *, trust: bool) -> Path:
+    with parts_of(file):
+        run = replay_exactly(repro, trust=trust)
+    write_log(log, run.header, run.records, log_verdict(run))
+    return log
 
 
 def _looked_into(found: Difference, repro: Repro) -> Difference:

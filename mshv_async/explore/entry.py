@@ -28,7 +28,7 @@ from mshv_async.explore.outcome import (
     replay_outcome,
     run_outcome,
 )
-from mshv_async.explore.repro import Repro, load_repro
+from mshv_async.explore.repro import Repro, check_trust, load_repro, parts_of
 from mshv_async.explore.results import log_verdict
 from mshv_async.explore.saving import output_folder, save_campaign, save_outcome
 from mshv_async.log import write_log
@@ -190,8 +190,14 @@ async def replay(
     """
 
     def work() -> ReplayOutcome:
-        recorded = repro if isinstance(repro, Repro) else load_repro(repro)
-        result = single.replay_repro(recorded, trust, driver)
+        recorded, path = (
+            (repro, "repro") if isinstance(repro, Repro) else (load_repro(repro), repro)
+        )
+        if driver is None:
+            check_trust(recorded, trust=trust, path=path, how="trust=True")
+        given = None if driver is None else driver_spec(driver)
+        with parts_of(path):
+            result = single.replay_repro(recorded, trust, given)
         expected = expected_for(expect_table(recorded.scenario), recorded.driver)
         return replay_outcome(result, recorded, expected=expected, log=_logged(log, result.run))
 

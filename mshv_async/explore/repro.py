@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 
+from mshv_async.driver import DriverError
+from mshv_async.scenario import ScenarioError
 from mshv_async.sim.tape import Decision, Tape
 
 REPRO_SCHEMA = "mshv-async.repro/1"
@@ -163,12 +166,26 @@ class _Schema(msgspec.Struct):
     schema: str
 
 
-def check_trust(repro: Repro, *, trust: bool, path: str | Path = "repro") -> None:
-    """Refuse, with ReproError, to run driver source that a file carries and nobody vouched for."""
+@contextmanager
+def parts_of(path: str | Path) -> Iterator[None]:
+    """Name the repro file where its scenario or its driver is no good: raise ReproError."""
+    try:
+        yield
+    except (ScenarioError, DriverError) as error:
+        raise ReproError(f"{path}: {error}") from error
+
+
+def check_trust(
+    repro: Repro, *, trust: bool, path: str | Path = "repro", how: str = "--trust"
+) -> None:
+    """Refuse, with ReproError, to run driver source that a file carries and nobody vouched for.
+
+    `how`: what vouches for it.
+    """
     if repro.driver_source is not None and not trust:
         raise ReproError(
             f"{path}: carries driver source ({repro.driver}), which would run as part of this "
-            "program: read it, then replay with --trust"
+            f"program: read it, then replay with {how}"
         )
 
 

@@ -7,6 +7,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 import mshv_async
@@ -73,10 +74,17 @@ async def test_a_class_is_a_driver_and_its_finding_replays(driver: Any, tmp_path
     assert "mutex.lock region@0x200.mutex" in again.report()
 
     save_repro(tmp_path / "x.repro.json", outcome.repros[0])
+    with pytest.raises(ReproError, match=r"x\.repro\.json: .* replay with trust=True$"):
+        await replay(tmp_path / "x.repro.json")
     assert (await replay(tmp_path / "x.repro.json", trust=True)).matches
     other = await replay(tmp_path / "x.repro.json", driver=Fix1)
     assert not other.matches
     assert "departs at step" in other.report()
+
+    broken = msgspec.structs.replace(outcome.repros[0], scenario="summary =")
+    save_repro(tmp_path / "broken.repro.json", broken)
+    with pytest.raises(ReproError, match=r"broken\.repro\.json: litmus/one-page: end of file"):
+        await replay(tmp_path / "broken.repro.json", driver=Fix1)
 
 
 @pytest.mark.asyncio
