@@ -21,14 +21,16 @@ BAR_MIN = 10
 
 def likelihood_text(found: Likelihood, steps: Sequence[StepRecord], *, width: int = WIDTH) -> str:
     """Render a likelihood; the plot and the columns keep to `width`."""
-    runs = found.points[0].runs if found.points else 0
     head = [
         f"{found.scenario}  driver {found.driver}  seed {found.seed}",
         found.title,
-        f"{found.steps:,} steps, {found.decisions:,} decisions; "
-        f"from each point {runs} continuations at random",
+        f"{found.steps:,} steps, {found.decisions:,} decisions",
     ]
-    if found.interrupted:
+    if found.points:
+        head[-1] += f"; from each point {found.points[0].runs} continuations at random"
+    if not found.points:
+        head.append("interrupted before the first point was measured")
+    elif found.interrupted:
         head.append("interrupted: this is what was measured so far")
     blocks = [head, _plot(found.points, width)]
     for what, jump in _jumps(found):

@@ -170,6 +170,14 @@ def test_one_that_is_stopped_shows_what_it_has(race):
     assert "interrupted" in likelihood_text(found, steps)
 
 
+def test_one_that_is_stopped_in_its_first_point_says_that_nothing_was_measured(race):
+    stop = Stop()
+    found, steps = likelihood(race, runs=10, stop=stop, progress=lambda *_: stop())
+    text = likelihood_text(found, steps)
+    assert "interrupted before the first point was measured" in text
+    assert "from each point" not in text
+
+
 @pytest.mark.parametrize(
     ("failed", "runs", "low", "high"),
     # Newcombe, Two-sided confidence intervals for the single proportion, Statistics in Medicine
