@@ -100,7 +100,10 @@ class World:
         """Return a virtual processor. LookupError: there is none, or it runs its own program."""
         if index not in self._vps:
             mine = ", ".join(map(str, self._vps)) or "none"
-            raise LookupError(f"vp({index}): the test has no such VP; its own are: {mine}")
+            why = "the test has no such VP"
+            if f"vp{index}" in [thread.name for thread in self.scenario.threads]:
+                why = f"vp{index} runs its program, as `programs` says"
+            raise LookupError(f"vp({index}): {why}; the test's own are: {mine}")
         return self._vps[index]
 
     async def settle(self) -> None:

@@ -359,8 +359,10 @@ def test_programs_run_beside_the_test_from_its_first_call_on() -> None:
     async def body(world: World) -> Any:
         assert world.steps == 0
         await world.vp(0).read(0x203)
-        with pytest.raises(LookupError, match=r"vp\(1\): the test has no such VP; its own are: 0"):
+        with pytest.raises(LookupError, match=r"vp\(1\): vp1 runs its program, .* own are: 0"):
             world.vp(1)
+        with pytest.raises(LookupError, match=r"vp\(9\): the test has no such VP; .* own are: 0"):
+            world.vp(9)
         await world.settle()
         return await world.vp(0).read(0x200)
 
