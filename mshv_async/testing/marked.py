@@ -34,7 +34,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     try:
         found = plays(mark, node.path.parent)
     except MarkerError as error:
-        pytest.fail(f"{node.nodeid}: mark mshv: {error}", pytrace=False)
+        said = f"{node.nodeid}: mark mshv: {error}"
+        raise pytest.fail.Exception(said, pytrace=False) from None
     if "world" not in metafunc.fixturenames:
         pytest.fail(f"{node.nodeid}: mark mshv: the test does not take `world`", pytrace=False)
     metafunc.parametrize(PLAY, found, ids=[f"seed{play.seed}" for play in found], indirect=True)

@@ -232,6 +232,7 @@ def test_bad_arguments_of_the_marker_are_told_in_a_line_each(tmp_path: Path) -> 
     status, out = pytest_of_a_user(tmp_path)
     assert status == 2
     assert "Traceback" not in out
+    assert "During handling" not in out, "each is told once"
     for number, (_, said) in enumerate(MISUSES.values()):
         lines = [
             line for line in out.splitlines() if line.startswith(f"test_{number}.py::test_it:")
