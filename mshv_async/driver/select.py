@@ -147,6 +147,9 @@ def _stack(base: str, names: list[str]) -> list[Variant]:
     chosen: list[tuple[str, Variant]] = []
     for name in names:
         patch = PATCHES.get(name)
+        if not name:
+            spec = "+".join([base, *names])
+            raise DriverError(f"{spec}: a patch is missing after +; `list patches` shows them")
         if patch is None:
             raise DriverError(f"unknown patch {name!r}; known: {', '.join(PATCHES)}")
         if base not in patch.applies_to:
@@ -209,16 +212,30 @@ def _user_driver(spec: str, source: str | None) -> DriverSpec:
     if source is None:
         try:
             source = Path(path).read_text(encoding="utf-8")
+        except FileNotFoundError:
+            raise DriverError(f"{path}: no such file") from None
         except (OSError, UnicodeDecodeError) as error:
             raise DriverError(f"{path}: cannot be read: {_one_line(error)}") from error
-    cls = getattr(_load(path, source), class_name, None)
+    module = _load(path, source)
+    cls = getattr(module, class_name, None)
     if cls is None:
-        raise DriverError(f"{path} has no class {class_name}")
+        drivers = ", ".join(_drivers_of(module))
+        has = f"it has: {drivers}" if drivers else "it has no class derived from V6 or a later one"
+        raise DriverError(f"{path} has no class {class_name}; {has}")
     if not (isinstance(cls, type) and issubclass(cls, V6)):
         raise DriverError(f"{path}: {class_name} is not a driver; derive it from V6 or a later one")
     base = next(name for name, known in reversed(PROFILES.items()) if issubclass(cls, known))
     _check_methods(path, cls, PROFILES[base])
     return DriverSpec(spec, cls, base, source=source)
+
+
+def _drivers_of(module: ModuleType) -> list[str]:
+    """Return the names of the drivers that a file defines itself."""
+    return [
+        name
+        for name, cls in vars(module).items()
+        if isinstance(cls, type) and issubclass(cls, V6) and cls.__module__ == module.__name__
+    ]
 
 
 def _check_methods(path: str, cls: type[V6], base: type[V6]) -> None:

@@ -81,10 +81,11 @@ def test_a_users_source_needs_no_file():
 @pytest.mark.parametrize(
     ("name", "text", "words"),
     [
-        ("absent.py:X", None, "cannot be read"),
+        ("absent.py:X", None, "absent.py: no such file"),
         ("broken.py:X", "def", "does not import: SyntaxError"),
         ("raises.py:X", "raise RuntimeError('a\\nb')", "does not import: RuntimeError: a"),
-        ("own.py:Other", OWN, "has no class Other"),
+        ("own.py:Other", OWN, "has no class Other; it has: SetSeqLate"),
+        ("own.py:Other", "x = 1", "has no class Other; it has no class derived"),
         ("own.py:NoDriver", OWN, "is not a driver"),
     ],
 )
@@ -95,6 +96,12 @@ def test_a_users_file_that_is_no_driver(tmp_path, name, text, words):
         resolve_driver(str(tmp_path / name))
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_folder_is_no_users_file(tmp_path):
+    (tmp_path / "dir.py").mkdir()
+    with pytest.raises(DriverError, match=r"dir\.py: cannot be read: IsADirectoryError"):
+        resolve_driver(f"{tmp_path}/dir.py:X")
 
 
 # -- patches ---------------------------------------------------------------------------------
