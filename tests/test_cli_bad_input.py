@@ -119,7 +119,11 @@ CASES = {
     "no schedules": (["explore", "good.toml", "--schedules", "0"], "--schedules"),
     "negative preemptions": (["explore", "good.toml", "--preemptions", "-1"], "--preemptions"),
     "time is no number": (["explore", "good.toml", "--time", "soon"], "--time"),
-    "unknown list": (["list", "bugs-and-all"], "bugs-and-all"),
+    "unknown list": (
+        ["list", "bogus"],
+        "kind: found 'bogus'; allowed: scenarios, drivers, patches",
+    ),
+    "empty scenario": (["run", ""], "scenario: found nothing; allowed: the path of a scenario"),
     "missing scenario": (["run", "litmus/no-such"], "litmus/no-such"),
     "missing file": (["explore", "no/such.toml"], "no/such.toml"),
     "broken TOML": (["explore", "broken.toml"], "broken.toml: line 9"),
@@ -138,7 +142,14 @@ CASES = {
     ),
     "unknown strategy": (["explore", "good.toml", "--strategy", "luck"], "luck"),
     "bound of no use": (["explore", "good.toml", "--preemptions", "2"], "--preemptions"),
-    "driver file missing": (["explore", "good.toml", "--driver", "no.py:Mine"], "no.py"),
+    "driver file missing": (
+        ["explore", "good.toml", "--driver", "no.py:Mine"],
+        "no.py: no such file",
+    ),
+    "plus without a patch": (
+        ["explore", "good.toml", "--driver", "v6+"],
+        "v6+: a patch is missing after +",
+    ),
     "driver file with a syntax error": (
         ["explore", "good.toml", "--driver", "syntax.py:Mine"],
         "syntax.py",
@@ -150,7 +161,7 @@ CASES = {
     ),
     "driver file without the class": (
         ["explore", "good.toml", "--driver", "driver.py:Yours"],
-        "driver.py has no class Yours",
+        "driver.py has no class Yours; it has: Mine, Arity, Exits, Calls, Slips",
     ),
     "driver file that ends the program": (
         ["explore", "good.toml", "--driver", "exits.py:Mine"],
@@ -192,6 +203,10 @@ CASES = {
     "missing log": (["analyze", "no-such.jsonl"], "no-such.jsonl"),
     "a file that is no log": (["analyze", "no.jsonl"], "no.jsonl"),
     "a folder that is no log": (["analyze", "."], "directory"),
+    "output folder that is a file": (
+        ["explore", "good.toml", "--out", "file"],
+        "file: is a file; allowed: a folder",
+    ),
     "output folder below a file": (["explore", "good.toml", "--out", "file/out"], "file/out"),
     "log below a file": (["run", "good.toml", "--log", "file/run.jsonl"], "file"),
     "log in no folder": (["run", "good.toml", "--log", "no/such/run.jsonl"], "no/such"),

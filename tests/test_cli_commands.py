@@ -8,13 +8,16 @@ import os
 import subprocess
 import sys
 import types
+from importlib.metadata import version
 from pathlib import Path
 
 import msgspec
 import pytest
+from typer.main import get_command
 
 import mshv_async
-from mshv_async.cli import main
+from mshv_async.cli import COMMANDS, main
+from mshv_async.cli.app import app
 from mshv_async.driver import DriverError
 from mshv_async.explore import (
     CampaignResult,
@@ -325,6 +328,17 @@ def test_list_names_and_describes(capsys, kind, keys, name):
     assert name in [item["name"] for item in items]
     assert main(["list", kind]) == 0
     assert len(capsys.readouterr().out.splitlines()) == len(items)
+
+
+def test_the_program_says_its_version(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"mshv-async {version('mshv-async')}\n"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_argument_and_option_has_a_help_text(command):
+    params = get_command(app).commands[command].params
+    assert [param.name for param in params if not param.help] == []
 
 
 def test_help_answers_at_once_without_the_emulator(capsys):

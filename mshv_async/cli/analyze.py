@@ -14,7 +14,9 @@ from mshv_async.cli.output import show
 
 
 def analyze(
-    file: Annotated[Path, typer.Argument(metavar="FILE.jsonl")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE.jsonl", help="What --log of a command wrote.")
+    ],
     other: Annotated[
         Path | None, typer.Argument(metavar="OTHER.jsonl", help="Show where the two part.")
     ] = None,

@@ -27,18 +27,39 @@ DriverOpt = Annotated[
     str,
     typer.Option("--driver", metavar="D", help="Profile, profile+patch…, or file.py:Class."),
 ]
-ReproArg = Annotated[Path, typer.Argument(metavar="FILE.repro.json")]
+ReproArg = Annotated[
+    Path, typer.Argument(metavar="FILE.repro.json", help="What explore or run --repro wrote.")
+]
+StrategyOpt = Annotated[
+    str, typer.Option("--strategy", metavar="S", help="How to search; see list strategies.")
+]
 TrustOpt = Annotated[bool, typer.Option("--trust", help="Run driver source that the file carries.")]
 OriginalOpt = Annotated[
     bool, typer.Option("--original", help="The run as it was found, before it was shrunk.")
 ]
-SeedOpt = Annotated[int, typer.Option("--seed", metavar="N", min=0)]
+SeedOpt = Annotated[
+    int, typer.Option("--seed", metavar="N", min=0, help="Of all that is left to chance.")
+]
 JsonOpt = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 LogOpt = Annotated[
     Path | None, typer.Option("--log", metavar="FILE.jsonl", help="Keep the run's events here.")
 ]
 
 
+def _version(*, asked: bool) -> None:
+    if asked:
+        from mshv_async.explore.playing import package_version  # noqa: PLC0415 - `--help` is quick
+
+        typer.echo(f"{PROGRAM} {package_version()}")
+        raise typer.Exit
+
+
 @app.callback()
-def _commands() -> None:
+def _commands(
+    *,
+    _asked: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
     """Keep `run` and the others as commands of one program."""

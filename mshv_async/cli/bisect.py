@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from mshv_async.cli.app import EXPECTED, INTERRUPTED, JsonOpt, ScenarioArg, SeedOpt
+from mshv_async.cli.app import EXPECTED, INTERRUPTED, JsonOpt, ScenarioArg, SeedOpt, StrategyOpt
 from mshv_async.cli.output import show
 
 
@@ -27,7 +27,7 @@ def bisect(
             "--verdict", metavar="V", help="Only this verdict is bad; others are passed over."
         ),
     ] = None,
-    strategy: Annotated[str, typer.Option("--strategy", metavar="S")] = "portfolio",
+    strategy: StrategyOpt = "portfolio",
     schedules: Annotated[
         int, typer.Option("--schedules", metavar="N", min=1, help="At most, for each driver.")
     ] = 2_000,

@@ -55,7 +55,7 @@ def is_unexpected(error: Exception) -> bool:
 def _input_errors() -> tuple[type[Exception], ...]:
     from mshv_async.driver import DriverError
     from mshv_async.explore.bisecting import BisectError
-    from mshv_async.explore.catalogue import StrategyError
+    from mshv_async.explore.catalogue import CatalogueError, StrategyError
     from mshv_async.explore.repro import ReproError
     from mshv_async.explore.results import CampaignError
     from mshv_async.log import LogError
@@ -64,6 +64,7 @@ def _input_errors() -> tuple[type[Exception], ...]:
     return (
         BisectError,
         CampaignError,
+        CatalogueError,
         DriverError,
         StrategyError,
         ReproError,

@@ -18,6 +18,7 @@ from mshv_async.cli.app import (
     JsonOpt,
     ScenarioArg,
     SeedOpt,
+    StrategyOpt,
 )
 from mshv_async.cli.output import show
 
@@ -26,12 +27,14 @@ def explore(
     scenario: ScenarioArg,
     *,
     driver: DriverOpt = "v6",
-    strategy: Annotated[str, typer.Option("--strategy", metavar="S")] = "portfolio",
+    strategy: StrategyOpt = "portfolio",
     preemptions: Annotated[
         int | None,
         typer.Option("--preemptions", metavar="N", min=0, help="At most N in one schedule."),
     ] = None,
-    schedules: Annotated[int, typer.Option("--schedules", metavar="N", min=1)] = 10_000,
+    schedules: Annotated[
+        int, typer.Option("--schedules", metavar="N", min=1, help="Play at most so many.")
+    ] = 10_000,
     seconds: Annotated[
         float | None, typer.Option("--time", metavar="SECONDS", min=0, help="Stop after this.")
     ] = None,

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -13,20 +12,19 @@ from mshv_async.cli.app import EXPECTED, JsonOpt
 from mshv_async.cli.output import show
 
 
-class ListKind(StrEnum):
-    """What `list` lists."""
-
-    SCENARIOS = "scenarios"
-    DRIVERS = "drivers"
-    PATCHES = "patches"
-    STRATEGIES = "strategies"
-    INVARIANTS = "invariants"
-
-
-def list_(kind: Annotated[ListKind, typer.Argument()], *, json: JsonOpt = False) -> int:
+def list_(
+    kind: Annotated[
+        str,
+        typer.Argument(
+            metavar="KIND", help="scenarios, drivers, patches, strategies or invariants."
+        ),
+    ],
+    *,
+    json: JsonOpt = False,
+) -> int:
     """List scenarios, drivers, patches, strategies or invariants."""
     from mshv_async.explore.catalogue import catalogue, catalogue_text
 
-    items = catalogue(kind.value)
+    items = catalogue(kind)
     show({"items": items} if json else catalogue_text(items))
     return EXPECTED

@@ -14,7 +14,9 @@ from mshv_async.cli.output import complain, show
 
 
 def merge(
-    folders: Annotated[list[Path], typer.Argument(metavar="DIR…")],
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="DIR…", help="The --out folders of the shards.")
+    ],
     *,
     shrink: Annotated[
         bool,

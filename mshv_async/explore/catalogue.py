@@ -46,6 +46,10 @@ class StrategyError(Exception):
     """A strategy that does not exist, or an option that it does not have. One line."""
 
 
+class CatalogueError(ValueError):
+    """A kind of thing that there is no list of. One line."""
+
+
 def make_strategy(name: str, *, seed: int, preemptions: int | None = None) -> strategies.Strategy:
     """Return a fresh strategy. Raises StrategyError.
 
@@ -122,20 +126,18 @@ def _check_independent(name: str, option: str) -> None:
 def catalogue(kind: str) -> list[Item]:
     """Return the items of a kind, each with `name` and `summary` and what else the kind has.
 
-    `kind`: scenarios, drivers, patches, strategies or invariants.
+    `kind`: scenarios, drivers, patches, strategies or invariants; else raises CatalogueError.
     """
-    match kind:
-        case "scenarios":
-            return _scenarios()
-        case "drivers":
-            return _drivers()
-        case "patches":
-            return _patches()
-        case "strategies":
-            return _strategies()
-        case "invariants":
-            return _invariants()
-    raise ValueError(kind)
+    kinds = {
+        "scenarios": _scenarios,
+        "drivers": _drivers,
+        "patches": _patches,
+        "strategies": _strategies,
+        "invariants": _invariants,
+    }
+    if kind not in kinds:
+        raise CatalogueError(f"kind: found {kind!r}; allowed: {', '.join(kinds)}")
+    return kinds[kind]()
 
 
 def catalogue_text(items: list[Item]) -> str:

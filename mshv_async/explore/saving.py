@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tempfile
 from datetime import UTC, datetime
+from errno import ENOTDIR
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,8 @@ def output_folder(out: Path | None, scenario: str, *, resume: bool = False) -> P
     if resume and out is None:
         raise CampaignError("--resume: goes on with the campaign in a folder: give --out DIR")
     folder = out if out is not None else _dated(Path(RUNS_DIR), scenario)
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(ENOTDIR, "is a file; allowed: a folder, or none yet", str(folder))
     folder.mkdir(parents=True, exist_ok=True)
     check_takes_files(folder)
     if not resume:

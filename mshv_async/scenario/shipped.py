@@ -31,6 +31,9 @@ def find(path_or_name: str | Path) -> tuple[str, Path]:
     An existing file wins; else it is the name of a shipped scenario, which may be written as in
     a checkout (``scenarios/litmus/one-page.toml``).
     """
+    allowed = "the path of a scenario file, or a name that `list scenarios` shows"
+    if not path_or_name:
+        raise ScenarioError("scenario", "", "nothing", allowed)
     path = Path(path_or_name)
     text = path.as_posix()
     shipped = shipped_paths()
@@ -43,5 +46,4 @@ def find(path_or_name: str | Path) -> tuple[str, Path]:
         return name, shipped[name]
     hint = close_match(name, shipped)
     found = "a folder" if path.is_dir() else f"no such file, nor a shipped scenario{hint}"
-    allowed = "the path of a scenario file, or a name that `list scenarios` shows"
     raise ScenarioError(text, "", found, allowed)
