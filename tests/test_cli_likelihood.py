@@ -81,7 +81,7 @@ def test_interrupted_it_shows_what_it_has_and_exits_130(capsys, monkeypatch):
     monkeypatch.setattr(Stop, "asked", True)
     assert main(["likelihood", "it.repro.json"]) == 130
     out, err = capsys.readouterr()
-    assert "interrupted: this is what was measured so far" in out
+    assert "interrupted before the first point was measured" in out
     assert err == "mshv-async: interrupted\n"
 
 
