@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mshv_async.sim.op import Op
+    from mshv_async.sim.shared import Dormant
     from mshv_async.sim.thread import Thread
 
 READ, WRITE, COUNT = "r", "w", "count"
@@ -132,12 +133,14 @@ class AccessRecorder:
     search repeats need no second look. ``pending``: what the threads were about to do that had
     not finished when the execution ended, and whether they could. ``parents``: by tid of a
     thread that was created while the execution ran, the index of the step that did it.
-    ``locate`` says where a thread stands, if the search wants to know.
+    ``locate`` says where a thread stands, if the search wants to know. ``dormant``: the objects
+    that are to report from the first recorded step on.
     """
 
     def __init__(self, *, on: bool = True) -> None:
         self.on = on
         self.locate: Callable[[Thread], Stand] | None = None
+        self.dormant: Dormant | None = None
         self.skip = 0
         self.pending: list[tuple[Footprint, bool]] = []
         self.steps: list[Footprint | None] = []
@@ -162,6 +165,9 @@ class AccessRecorder:
             self._step = None
             self.steps.append(None)
             return
+        if self.dormant is not None:
+            self.dormant.wake()
+            self.dormant = None
         self._step = step = Footprint(thread.tid, op)
         if self.locate is not None:
             step.stand = self.locate(thread)

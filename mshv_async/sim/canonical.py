@@ -47,22 +47,25 @@ class KeyWriter:
     ``opaque``: classes whose instances never change, so that nothing of them is state.
     """
 
-    __slots__ = ("_handlers", "_keep", "_names", "_numbers", "out")
+    __slots__ = ("_keep", "_names", "handlers", "numbers", "out")
 
     def __init__(self, opaque: tuple[type, ...] = ()) -> None:
         self.out: list[str] = []
-        self._numbers: dict[int, int] = {}
+        self.numbers: dict[int, int] = {}  # by identity
         self._keep: list[Any] = []
         self._names: dict[Any, int] = {}
-        self._handlers = {**_LEARNED, **dict.fromkeys(opaque, _nothing)}
+        self.handlers = {**_LEARNED, **dict.fromkeys(opaque, _nothing)}
 
     def write(self, value: Any) -> None:
         """Write one value and all that it reaches."""
-        cls = type(value)
-        handler = self._handlers.get(cls)
-        if handler is None:
-            handler = self._handlers[cls] = _LEARNED[cls] = _handler_of(value, cls)
+        handler = self.handlers.get(type(value)) or self.learn(value)
         handler(self, value)
+
+    def learn(self, value: Any) -> Handler:
+        """Find out what writes values of this one's class."""
+        cls = type(value)
+        handler = self.handlers[cls] = _LEARNED[cls] = _handler_of(value, cls)
+        return handler
 
     def rename(self, kind: str, value: Any) -> int:
         """Return the number of a token: the order of its first occurrence."""
@@ -71,17 +74,19 @@ class KeyWriter:
 
     def first_visit(self, obj: Any) -> bool:
         """Say whether an object is met for the first time; else write which one it is."""
-        number = self._numbers.get(id(obj))
+        numbers, identity = self.numbers, id(obj)
+        number = numbers.get(identity)
         if number is not None:
             self.out.append(f"@{number}")
             return False
-        self._numbers[id(obj)] = len(self._numbers)
+        numbers[identity] = len(numbers)
         self._keep.append(obj)  # so that nothing else takes its identity meanwhile
         return True
 
 
 _PLAIN: frozenset[type] = frozenset((int, str, bytes, float, bool, type(None), range))
 _LEARNED: dict[type, Handler] = {}  # derived from classes, so no state
+_ITERATES: dict[type, bool] = {}  # so is this
 
 
 # -- what is written for each kind of value ----------------------------------------------------
@@ -95,8 +100,13 @@ def _plain(writer: KeyWriter, value: Any) -> None:
     writer.out.append(repr(value))
 
 
-def _enum(writer: KeyWriter, value: Any) -> None:
-    writer.out.append(f"{type(value).__name__}.{value._name_}")
+def _enum(cls: type) -> Handler:
+    name = f"{cls.__name__}."
+
+    def handle(writer: KeyWriter, value: Any) -> None:
+        writer.out.append(name + value._name_)
+
+    return handle
 
 
 def _tag(writer: KeyWriter, value: Any) -> None:
@@ -125,14 +135,15 @@ def _code(writer: KeyWriter, value: Any) -> None:
 
 
 def _tuple(writer: KeyWriter, value: Any) -> None:
-    out, write = writer.out, writer.write
+    out, handlers = writer.out, writer.handlers
     cls = type(value)
     out.append("(" if cls is tuple else cls.__name__)
-    for item in value:
-        if type(item) in _PLAIN:  # as write() would, without its calls
+    for item in value:  # as write() does, without its calls
+        kind = type(item)
+        if kind in _PLAIN:
             out.append(repr(item))
         else:
-            write(item)
+            (handlers.get(kind) or writer.learn(item))(writer, item)
     out.append(")")
 
 
@@ -255,17 +266,22 @@ def _coroutine(writer: KeyWriter, coro: Any) -> None:
     writer.out.append(f"{frame.f_code.co_qualname}@{frame.f_lasti}<")
     local = frame.f_locals
     live = live_locals(frame.f_code, frame.f_lasti)
+    out, handlers = writer.out, writer.handlers
     for name in sorted(local) if live is None else live:
         if name in local:
-            writer.out.append(name)
-            writer.write(local[name])
+            value = local[name]
+            out.append(name)
+            (handlers.get(type(value)) or writer.learn(value))(writer, value)
     # Iterators of running for-loops lie on the evaluation stack, not in a local.
     for thing in gc.get_referents(coro):
         cls = type(thing)
-        if cls not in _BY_TYPE and _is_iterator(cls):
+        iterates = _ITERATES.get(cls)
+        if iterates is None:
+            iterates = _ITERATES[cls] = cls not in _BY_TYPE and _is_iterator(cls)
+        if iterates:
             writer.write(thing)
     writer.write(getattr(coro, "cr_await", None))
-    writer.out.append(">")
+    out.append(">")
 
 
 def _iterator(writer: KeyWriter, value: Any) -> None:
@@ -281,7 +297,7 @@ def _object(
     def handle(writer: KeyWriter, value: Any) -> None:
         if not writer.first_visit(value):
             return
-        out, write = writer.out, writer.write
+        out, handlers = writer.out, writer.handlers
         out.append(name)
         for get in getters:
             try:
@@ -293,12 +309,12 @@ def _object(
             if cls in _PLAIN:
                 out.append(repr(item))
             elif cls is not Op or item.obj is not value:  # an object's own prepared operation
-                write(item)
+                (handlers.get(cls) or writer.learn(item))(writer, item)
         if has_dict:
             for key, item in value.__dict__.items():
                 if key not in hidden:
                     out.append(key)
-                    write(item)
+                    writer.write(item)
         out.append("]")
 
     return handle
@@ -351,7 +367,7 @@ def _handler_of(value: Any, cls: type) -> Handler:  # noqa: PLR0911 - a table of
     if isinstance(value, type):
         return _nothing
     if isinstance(value, enum.Enum):
-        return _enum
+        return _enum(cls)
     if isinstance(value, tuple):
         return _tuple
     if isinstance(value, str | int):

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mshv_async.sim.facts import Facts
+    from mshv_async.sim.shared import Dormant
     from mshv_async.sim.thread import Thread
 
 current_thread: ContextVar[Thread] = ContextVar("current_thread")
 judging: ContextVar[Facts | None] = ContextVar("judging", default=None)
-instrumented: ContextVar[bool] = ContextVar("instrumented", default=False)
+instrumented: ContextVar[bool | Dormant] = ContextVar("instrumented", default=False)
 
 current = current_thread.get
 

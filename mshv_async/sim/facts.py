@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from mshv_async.sim.accesses import AccessRecorder
     from mshv_async.sim.checkers import StepChecker
+    from mshv_async.sim.shared import Dormant
     from mshv_async.sim.thread import Thread
 
 Subscription = tuple[int, "Callable[..., None]"]
@@ -34,12 +35,13 @@ class Facts:
     """Watchers, notes and findings of one execution.
 
     ``pending``: findings of this step, each of which ends the execution. ``noted``: those that do
-    not, the first of each title. ``later``: judgements due when the step ends.
+    not, the first of each title. ``later``: judgements due when the step ends. ``instruments``:
+    what ``instrumented`` is for objects that threads make.
     """
 
     __slots__ = (
-        "_listeners", "checkers", "is_driver", "later", "noted", "notes", "observing", "pending",
-        "recorder", "shadow_checkers", "steps", "watchers",
+        "_listeners", "checkers", "instruments", "is_driver", "later", "noted", "notes",
+        "observing", "pending", "recorder", "shadow_checkers", "steps", "watchers",
     )  # fmt: skip
 
     def __init__(
@@ -51,6 +53,7 @@ class Facts:
     ) -> None:
         self.is_driver = is_driver
         self.checkers = checkers
+        self.instruments: bool | Dormant = bool(checkers)
         self.shadow_checkers = tuple(c for c in checkers if isinstance(c, ShadowChecker))
         self.recorder: AccessRecorder | None = None
         self.notes: list[tuple[int, int, str, dict[str, Any]]] | None = [] if keep else None

@@ -27,10 +27,11 @@ class RangeMap(Shared, Generic[V]):
     __slots__ = ("_ends", "_starts", "_tracked", "_values", "linear")
     _const = ("_ends", "_starts", "_tracked", "_values", "linear")
     _parts = True
+    _tracks = True
 
     def __init__(self, name: str, *, linear: bool = False) -> None:
-        self._tracked = instrumented.get()
-        if self._tracked:
+        self._tracked = False
+        if instrumented.get():
             super().__init__(name)
         else:  # the same without the call: a world has dozens of maps
             self.name = name

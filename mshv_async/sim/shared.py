@@ -2,7 +2,8 @@
 
 Every slot of a :class:`Shared` subclass is state: it is in the state key, and while the checkers
 run each read and write of it goes into the footprint of the current step. Checked executions
-use a subclass whose slots are properties; the others pay nothing.
+use a subclass whose slots are properties; the others pay nothing, nor does the beginning of an
+execution that a search repeats (:class:`Dormant`).
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ class Shared:
     slots that only count or describe the past. ``_guards`` names the guards of their operations
     that read nothing but the object, and can be asked for any thread. ``_parts``: what a step
     depends on are the slots, keys and ranges that it uses, although they order threads.
+    ``_tracks``: its own methods report what they touch while its slot ``_tracked`` is true.
     """
 
     __slots__ = ("_grave", "name")
@@ -34,6 +36,7 @@ class Shared:
     _const: ClassVar[tuple[str, ...]] = ()
     _sync: ClassVar[bool] = False
     _parts: ClassVar[bool] = False
+    _tracks: ClassVar[bool] = False
     _not_state: ClassVar[tuple[str, ...]] = ()
     _guards: ClassVar[tuple[str, ...]] = ()
 
@@ -41,10 +44,36 @@ class Shared:
     _grave: Place | None
 
     def __init__(self, name: str) -> None:
-        if instrumented.get():
-            self.__class__ = _checked(type(self))
         self.name = name
         self._grave = None
+        mode = instrumented.get()
+        if mode is True:
+            _instrument(self)
+        elif mode:
+            mode.add(self)
+
+
+class Dormant:
+    """The objects of an execution that is not observed yet; from :meth:`wake` on they report."""
+
+    __slots__ = ("_objects",)
+
+    def __init__(self) -> None:
+        self._objects: list[Shared] | None = []
+
+    def add(self, obj: Shared) -> None:
+        """Take in an object that was made."""
+        if self._objects is None:
+            _instrument(obj)
+        else:
+            self._objects.append(obj)
+
+    def wake(self) -> None:
+        """Instrument all objects, and each that is made from now on."""
+        objects, self._objects = self._objects or (), None
+        for obj in objects:
+            if not is_freed(obj):
+                _instrument(obj)
 
 
 def slots_of(cls: type) -> tuple[str, ...]:
@@ -102,6 +131,13 @@ def _checked(cls: type[T]) -> type[T]:
         _checked_variants[cls] = variant
         _variant_set.add(variant)
     return variant
+
+
+def _instrument(obj: Shared) -> None:
+    cls = type(obj)
+    obj.__class__ = _checked(cls)
+    if cls._tracks:
+        obj._tracked = True  # type: ignore[attr-defined]
 
 
 def name_of(obj: object) -> str:

@@ -268,6 +268,8 @@ class Stateful:
         assert isinstance(slept, frozenset)
         self.cycles += any(branch.key == key for branch in self._path)
         self._seen[key] = slept & now
+        for tid in now - slept:
+            del sleep[tid]
         # Awake now, but left out the time before.
         return [t.tid for t in enabled if t.tid in slept and t.tid not in now]
 
