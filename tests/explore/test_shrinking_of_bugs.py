@@ -1,5 +1,8 @@
 """Every catalogued bug is shown in half the steps or fewer, and stays the bug that it was.
 
+Half of those that the run had, and half of those that its columns would show by the rule for logs,
+unless that is few already.
+
 `python tests/explore/test_shrinking_of_bugs.py` prints the table. MSHV_ASYNC_LONG=1 tests all.
 """
 
@@ -120,6 +123,7 @@ def _shown(found: FoundFinding, *, sliced: bool) -> int:
 def test_a_bug_is_shown_in_half_the_steps(bug):
     for row in rows(bug):
         assert row.preemptions[1] <= row.preemptions[0]
+        assert 2 * row.shown[1] <= row.steps[0], row
         assert row.halved or row.shown[1] <= FEW_STEPS, row
 
 
