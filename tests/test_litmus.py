@@ -108,19 +108,20 @@ def test_every_strategy_finds_what_a_failed_map_in_the_callback_does(strategy, d
     assert found.finding.verdict.startswith(verdict)
 
 
-@pytest.mark.skipif(not LONG, reason="takes twenty seconds")
-def test_two_vps_and_a_reclaimer_are_proved_clean():
+@pytest.mark.skipif(not LONG, reason="takes minutes")
+@pytest.mark.parametrize(("vps", "states"), [("two", 2_000), ("three", 50_000)])
+def test_some_vps_and_a_reclaimer_are_proved_clean(vps, states):
     campaign = explore_sync(
-        Scenario.load("litmus/two-vps-one-reclaimer"),
+        Scenario.load(f"litmus/{vps}-vps-one-reclaimer"),
         "fix1",
         strategy="stateful",
-        schedules=20_000,
+        schedules=1_000_000,
         proves=True,
     )
     assert campaign.exhausted
     assert list(campaign.findings) == []
     assert campaign.states is not None
-    assert 5_000 < campaign.states < 10_000
+    assert states < campaign.states < 3 * states
     assert campaign.proof is not None
     assert campaign.proof.proved
 

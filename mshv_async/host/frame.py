@@ -26,6 +26,11 @@ class FrameState(NamedTuple):
     pins: int = 0
     lazyfree: bool = False
 
+    @property
+    def kind_of_value(self) -> str:
+        """What footprints tell frames apart by."""
+        return "mapped" if self.maps else "held" if self.refs else "free"
+
 
 class Mapping(NamedTuple):
     """Where a frame is mapped (the reverse map of anonymous memory)."""

@@ -50,6 +50,11 @@ class Pte(NamedTuple):
         return Pte(self.state, self.pfn + n, self.write, self.dirty, self.order)
 
     @property
+    def kind_of_value(self) -> str:
+        """What footprints tell entries apart by."""
+        return self.state.name
+
+    @property
     def present(self) -> bool:
         """Whether a processor can read through it."""
         return self.state is PteState.PRESENT or self.state is PteState.ZERO

@@ -45,6 +45,11 @@ class SlatEntry(NamedTuple):
             return self
         return SlatEntry(self.kind, self.pfn + pages, self.rights, self.large, self.adjustable)
 
+    @property
+    def kind_of_value(self) -> str:
+        """What footprints tell entries apart by."""
+        return self.kind
+
     def allows(self, access: Access) -> bool:
         """Say whether the entry has the right that an access needs."""
         return self.rights & _RIGHT[access] != 0

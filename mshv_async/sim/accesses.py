@@ -24,7 +24,7 @@ from mshv_async.sim.faults import ModelFault
 from mshv_async.sim.shared import is_freed, model_class, name_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from mshv_async.sim.op import Op
     from mshv_async.sim.shared import Dormant
@@ -43,10 +43,30 @@ CLOSING: Place = ("runtime", "closing")
 timers that would wake daemons no longer fire."""
 
 Stand = tuple[object, ...]
-"""Where a thread stands: equal ones are the same lines of code at the same operation."""
+"""Where a thread stands, its operation first: equal ones are the same lines of code, too."""
 
 Access = tuple[int, int, str]
-"""Half-open range (empty: all of it), and READ, WRITE, or how the operation commutes, as COUNT."""
+"""Half-open range (empty: all of it), and READ, WRITE, or how the operation commutes, as COUNT.
+
+A write into a map says of what kind the values were that it changed: see :func:`change_of`.
+"""
+
+_CHANGE, _FIND = f"{WRITE}|", f"{READ}|"
+
+
+def change_of(kind: str) -> str:
+    """Return the mode of a write that changes values of a kind: it needs them to be there."""
+    return _CHANGE + kind
+
+
+def finding(kind: str) -> str:
+    """Return the mode of a read that is known to find values of a kind."""
+    return _FIND + kind
+
+
+def is_write(mode: str) -> bool:
+    """Say whether an access in this mode conflicts with others of its mode."""
+    return mode == WRITE or mode.startswith(_CHANGE)
 
 
 class Footprint:
@@ -121,9 +141,19 @@ def touch(one: Footprint, other: Footprint) -> bool:
 
 def clash(x: Access, y: Access) -> bool:
     """Say whether two accesses of one place do not commute."""
-    if x[2] == y[2] != WRITE:
+    a, b = x[2], y[2]
+    if a == b and not is_write(a):
+        return False
+    if (a[:2] == _FIND or b[:2] == _FIND) and not _meet(a, b):
         return False
     return x[1] <= x[0] or y[1] <= y[0] or (x[0] < y[1] and y[0] < x[1])
+
+
+def _meet(a: str, b: str) -> bool:
+    """Say whether what one access finds can be what the other changes, ranges aside."""
+    if _CHANGE in (a[:2], b[:2]):
+        return a[2:] == b[2:]
+    return READ not in (a, b) and a[:2] != b[:2]
 
 
 class AccessRecorder:
@@ -249,6 +279,17 @@ class AccessRecorder:
         """Enter counting up or down in a range of a map."""
         if self._step is not None:
             self._step.add((name_of(obj), ""), lo, hi, COUNT)
+
+    def changed(self, obj: Any, pieces: Iterable[tuple[int, int, str | None]]) -> None:
+        """Enter a write into a map, piece by piece: what it found, None if that stayed as it was.
+
+        To write what is there already is like reading it: nothing can tell.
+        """
+        step = self._step
+        if step is not None:
+            place = (name_of(obj), "")
+            for lo, hi, kind in pieces:
+                step.add(place, lo, hi, READ if kind is None else change_of(kind))
 
     def told(self, place: Place, mode: str = WRITE) -> None:
         """Enter an access of what is no modelled object: threads, timers."""

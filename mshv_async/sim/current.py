@@ -6,6 +6,8 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mshv_async.sim.facts import Facts
     from mshv_async.sim.shared import Dormant
     from mshv_async.sim.thread import Thread
@@ -38,3 +40,13 @@ def report_count(obj: Any, lo: int, hi: int) -> None:
     thread = current_thread.get(None)
     if thread is not None:
         thread.rt.counted(obj, lo, hi)
+
+
+def report_change(
+    obj: Any, lo: int, hi: int, pieces: Sequence[tuple[int, int, str | None]]
+) -> None:
+    """Add a write into a range of a map: of each piece the kind of what it changed, or None."""
+    thread = current_thread.get(None)
+    facts = thread.rt if thread is not None else judging.get()
+    if facts is not None:
+        facts.changed(obj, lo, hi, pieces)

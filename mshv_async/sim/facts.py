@@ -133,6 +133,22 @@ class Facts:
             else:
                 checker.touched(obj, "", True, lo, hi)
 
+    def changed(
+        self, obj: Any, lo: int, hi: int, pieces: Sequence[tuple[int, int, str | None]]
+    ) -> None:
+        """Add a write into a map to the footprint; ``pieces`` as the recorder takes them."""
+        recorder = self.recorder
+        if recorder is not None:
+            recorder.changed(obj, pieces)
+        if self.observing:
+            for judge in self.shadow_checkers:
+                if judge is not recorder:
+                    judge.observed(obj, "", True, lo, hi)
+        else:
+            for checker in self.checkers:
+                if checker is not recorder:
+                    checker.touched(obj, "", True, lo, hi)
+
     def told(self, place: tuple[str, str], mode: str = WRITE) -> None:
         """Add an access to what is no modelled object, such as a thread's signals."""
         if self.recorder is not None:

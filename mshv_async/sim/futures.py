@@ -7,12 +7,19 @@ futures of all others, then it may go first: whatever they do before it, nothing
 differently (a persistent set of one; Godefroid, Partial-Order Methods for the Verification of
 Concurrent Systems, 1996).
 
+A write into a map says of what kind the values were that it changed (:func:`~.accesses.change_of`).
+So what a step reads in a map is compared as it is now: a write that changes other kinds of values
+cannot come before one that changes these. An entry of a page table that is present, say, is left
+alone by all who only fill absent ones, however many faults are still to come. (What a transition
+needs before it can happen: the necessary enabling sets of Valmari, and of the same book.)
+
 Static analysis would find futures from the code; here they are learned. Executions show which
 place follows which, and what each step touches; a future is what the steps touch at all places
 that can be reached. An answer relies on what is known when it is given, so it is remembered, and
-whatever is learned later is held against it (``broken``). A search is believed if nothing that it
-met broke an answer that it relied on: of all executions in which a thread does what is not known,
-take the shortest; all steps before are as known, so the search met it, or one like it, too.
+whatever is learned later is held against it (``broken``), what the step itself turns out to touch
+included. A search is believed if nothing that it met broke an answer that it relied on: of all
+executions in which a thread does what is not known, take the shortest; all steps before are as
+known, so the search met it, or one like it, too.
 
 Accesses are numbered, and sets of them are bits of one integer.
 """
@@ -21,14 +28,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mshv_async.sim.accesses import WRITE, clash
-from mshv_async.sim.shared import model_class
+from mshv_async.sim.accesses import READ, WRITE, clash, finding, is_write
+from mshv_async.sim.rangemap import RangeMap
+from mshv_async.sim.shared import is_freed, model_class
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from mshv_async.sim.accesses import Access, Footprint, Place, Stand
     from mshv_async.sim.op import Op
+    from mshv_async.sim.shared import Shared
     from mshv_async.sim.thread import Thread
 
 #: A place of which more ranges are touched than this counts as touched whole.
@@ -36,9 +45,9 @@ RANGES_MAX = 12
 
 
 def stand_of(thread: Thread) -> Stand:
-    """Return where a suspended thread stands: its name, its operation, its lines of code."""
+    """Return where a suspended thread stands: its name and operation, then its lines of code."""
     op = thread.op
-    found: list[object] = [thread.name, op.label, op.object_name]
+    found: list[object] = [(thread.name, op.label, op.object_name, op.lo, op.hi)]
     coro: Any = thread.coro
     while coro is not None:
         frame = getattr(coro, "cr_frame", None)
@@ -53,30 +62,35 @@ def stand_of(thread: Thread) -> Stand:
 class Futures:
     """Learned futures, and what answers given so far rely on.
 
-    ``broken``: something was learned that an answer relied on not to happen.
+    ``broken``: something was learned that an answer relied on not to happen. ``grown``: something
+    was learned at all; whoever looks sets it back.
     """
 
     def __init__(self) -> None:
         self.broken = False
+        self.grown = False
         self._numbers: dict[tuple[Place, Access], int] = {}
         self._at: dict[Place, list[tuple[Access, int]]] = {}
+        self._known: list[tuple[Place, Access]] = []  # by number
+        self._reads = 0  # the bits of those that read a range
         self._clashing: list[int] = []  # of each access: the bits of those it conflicts with
-        self._steps: dict[Stand, int] = {}
+        self._steps: dict[object, int] = {}  # by operation, wherever in the code it is
         self._waits: dict[Stand, int] = {}  # what decides whether the step there can happen
         self._after: dict[Stand, int] = {}
         self._before: dict[Stand, dict[Stand, None]] = {}  # which stands lead to one directly
         self._against: dict[int, int] = {}
-        # Relied on: what follows from there, the step there, or what that step waits for,
-        # conflicts with none of these.
+        # Relied on: what follows from there, or what the step there waits for, conflicts with none
+        # of these.
         self._not_after: dict[Stand, int] = {}
-        self._not_against: dict[Stand, int] = {}
         self._not_meeting: dict[Stand, int] = {}
+        # Of the execution that is played: which step was answered for, what was known of it, and
+        # what more it may not conflict with.
+        self._answered: list[tuple[int, int, int]] = []
 
     def forget_answers(self) -> None:
         """Begin again with what was learned: no answer was given yet."""
         self.broken = False
         self._not_after.clear()
-        self._not_against.clear()
         self._not_meeting.clear()
 
     # -- sets of accesses ------------------------------------------------------------------
@@ -97,7 +111,7 @@ class Futures:
         if number is not None:
             return number
         entries = self._at.setdefault(place, [])
-        if access[1] > access[0] and len(entries) >= RANGES_MAX:
+        if access[1] > access[0] and len({x[:2] for x, _ in entries}) >= RANGES_MAX:
             whole = (0, 0, access[2])
             number = self._numbers[place, access] = self._number(place, whole)
             return number
@@ -107,8 +121,11 @@ class Futures:
             if clash(access, other):
                 mine |= 1 << index
                 self._clashing[index] |= 1 << number
-        if access[2] == WRITE:
+        if is_write(access[2]):
             mine |= 1 << number
+        elif access[2] == READ and access[1] > access[0]:
+            self._reads |= 1 << number
+        self._known.append((place, access))
         self._clashing.append(mine)
         entries.append((access, number))
         self._numbers[place, access] = number
@@ -137,6 +154,11 @@ class Futures:
         ``steps`` in order; ``parents``: by tid of a thread that was created, which step did it;
         ``ends``: where the threads stood that had not finished when it was cut, if it was.
         """
+        for index, known, others in self._answered:
+            if index < len(steps):
+                new = self.bits(steps[index]) & ~known
+                self.broken |= bool(self.against(new) & others)
+        self._answered = []
         next_stand: dict[int, Stand] = dict(ends)
         children: dict[int, list[int]] = {}
         for tid, index in parents.items():
@@ -166,6 +188,7 @@ class Futures:
             if not new:
                 continue
             self._after[stand] = known | new
+            self.grown = True
             met = self._not_after.get(stand)
             if met:
                 self.broken |= bool(self.against(new) & met)
@@ -175,13 +198,8 @@ class Futures:
         bits, waits = self.bits(step), 0
         for place, access in step.waited:
             waits |= 1 << self._number(place, access)
-        known = self._steps.get(stand, 0)
-        if bits & ~known:
-            self._steps[stand] = known | bits
-            self._grow(stand, bits)
-            apart = self._not_against.get(stand)
-            if apart:
-                self.broken |= bool(self.against(bits) & apart)
+        self._steps[stand[0]] = self._steps.get(stand[0], 0) | bits
+        self._grow(stand, bits)
         # A guard may read, another time, what the step only touched before.
         known = self._waits.get(stand, 0)
         if waits & ~known:
@@ -192,7 +210,13 @@ class Futures:
 
     # -- asking ----------------------------------------------------------------------------
 
-    def alone(self, threads: Sequence[Thread], enabled: Sequence[Thread]) -> int:
+    def alone(
+        self,
+        threads: Sequence[Thread],
+        enabled: Sequence[Thread],
+        objects: Mapping[str, Shared | None],
+        step: int,
+    ) -> int:
         """Return the index in ``enabled`` of one that may go first; -1 if none is known to.
 
         ``threads``: all that are not finished. Threads that work for each other take turns, so
@@ -215,9 +239,11 @@ class Futures:
                 if other != root:
                     others |= future
             mine = [t for t in threads if _root(t) == root]
-            if self._first(thread, mine, enabled, stands, others):
+            bits = self._first(thread, mine, enabled, stands, others, objects)
+            if bits >= 0:
                 rest = [t for t in threads if _root(t) != root]
-                self._rely(thread, mine, rest, stands, others)
+                self._rely(thread, bits, mine, rest, stands, others)
+                self._answered.append((step, self._steps[stands[thread.tid][0]], others))
                 return index
         return -1
 
@@ -235,34 +261,57 @@ class Futures:
         enabled: Sequence[Thread],
         stands: dict[int, Stand],
         others: int,
-    ) -> bool:
-        """Whether the thread's step, and what the rest of its group waits for, is its own."""
-        bits = self._steps.get(stands[thread.tid])
-        if bits is None or self.against(bits) & others:
-            return False
+        objects: Mapping[str, Shared | None],
+    ) -> int:
+        """Return the accesses of the thread's step, if they are its own; else -1.
+
+        So has to be what the rest of its group waits for.
+        """
+        bits = self._steps.get(stands[thread.tid][0], -1)
+        if bits >= 0 and self.against(bits) & others:
+            bits = self._as_it_is(bits, objects)
+            if self.against(bits) & others:
+                return -1
         for t in mine:
             if t is not thread and (
                 t in enabled or self.against(self._waits.get(stands[t.tid], 0)) & others
             ):
-                return False
-        return True
+                return -1
+        return bits
+
+    def _as_it_is(self, step: int, objects: Mapping[str, Shared | None]) -> int:
+        """Return the accesses of a step, its reads of maps with the kind of what is there now.
+
+        What a step reads stays as it is until a write comes that changes values of that kind.
+        """
+        found, rest = step, step & self._reads
+        while rest:
+            low = rest & -rest
+            rest ^= low
+            place, (lo, hi, _) = self._known[low.bit_length() - 1]
+            held = objects.get(place[0])
+            if isinstance(held, RangeMap) and not is_freed(held):
+                found ^= low
+                for a, b, kind in held.kinds(lo, hi):
+                    found |= 1 << self._number(place, (a, b, finding(kind)))
+        return found
 
     def _rely(
         self,
         thread: Thread,
+        bits: int,
         mine: Sequence[Thread],
         rest: Sequence[Thread],
         stands: dict[int, Stand],
         others: int,
     ) -> None:
         """Remember what has to stay true for the answer."""
-        meets = 0
+        meets = bits
         for t in mine:
             stand = stands[t.tid]
-            apart = self._not_against if t is thread else self._not_meeting
-            known = self._steps if t is thread else self._waits
-            apart[stand] = apart.get(stand, 0) | others
-            meets |= known.get(stand, 0)
+            if t is not thread:
+                self._not_meeting[stand] = self._not_meeting.get(stand, 0) | others
+                meets |= self._waits.get(stand, 0)
         for t in rest:
             stand = stands[t.tid]
             self._not_after[stand] = self._not_after.get(stand, 0) | meets

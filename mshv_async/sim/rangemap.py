@@ -5,7 +5,12 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from mshv_async.sim.current import instrumented, report_access, report_count
+from mshv_async.sim.current import (
+    instrumented,
+    report_access,
+    report_change,
+    report_count,
+)
 from mshv_async.sim.shared import Shared
 
 if TYPE_CHECKING:
@@ -15,6 +20,12 @@ V = TypeVar("V")
 
 
 _NOTHING: Any = ()
+ABSENT = "absent"
+"""The kind of what a map does not hold."""
+
+
+def _kind(value: Any) -> str:
+    return ABSENT if value is None else str(getattr(value, "kind_of_value", "present"))
 
 
 class RangeMap(Shared, Generic[V]):
@@ -160,7 +171,7 @@ class RangeMap(Shared, Generic[V]):
         if lo >= hi:
             return
         if self._tracked:
-            self._touch(lo, hi, True)
+            report_change(self, lo, hi, self._changes(lo, hi, value))
         starts, ends, values = self._starts, self._ends, self._values
         # Runs that overlap or touch: what sticks out on either side stays, or joins the new run.
         first = bisect_left(ends, lo)
@@ -191,7 +202,7 @@ class RangeMap(Shared, Generic[V]):
         if lo >= hi:
             return
         if self._tracked:
-            self._touch(lo, hi, True)
+            report_change(self, lo, hi, self._changes(lo, hi, None))
         starts, ends, values = self._starts, self._ends, self._values
         first = bisect_right(ends, lo)
         last = bisect_left(starts, hi, first)
@@ -204,6 +215,27 @@ class RangeMap(Shared, Generic[V]):
             held = self._along(values[last - 1], hi - starts[last - 1])
             keep.append((hi, ends[last - 1], held))
         self._splice(first, last, keep)
+
+    def kinds(self, lo: int, hi: int) -> list[tuple[int, int, str]]:
+        """Return of what kind the values of ``[lo, hi)`` are, in pieces; no report.
+
+        A value may say more of its kind in ``kind_of_value`` than that it is there.
+        """
+        tracked, self._tracked = self._tracked, False
+        found = [(a, b, _kind(value)) for a, b, value in self.pieces(lo, hi)]
+        self._tracked = tracked
+        return found
+
+    def _changes(self, lo: int, hi: int, value: V | None) -> list[tuple[int, int, str | None]]:
+        """Return the pieces of ``[lo, hi)``, each with the kind of what ``value`` would change."""
+        tracked, self._tracked = self._tracked, False
+        found: list[tuple[int, int, str | None]] = []
+        for a, b, held in self.pieces(lo, hi):
+            new = value if value is None else self._along(value, a - lo)
+            same = held is new or (type(held) is type(new) and held == new)
+            found.append((a, b, None if same else _kind(held)))
+        self._tracked = tracked
+        return found
 
     def _splice(self, first: int, last: int, runs: list[tuple[int, int, V]]) -> None:
         """Put runs in the place of those from ``first`` to before ``last``."""

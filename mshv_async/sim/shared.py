@@ -56,13 +56,15 @@ class Shared:
 class Dormant:
     """The objects of an execution that is not observed yet; from :meth:`wake` on they report."""
 
-    __slots__ = ("_objects",)
+    __slots__ = ("_objects", "by_name")
 
     def __init__(self) -> None:
         self._objects: list[Shared] | None = []
+        self.by_name: dict[str, Shared | None] = {}
 
     def add(self, obj: Shared) -> None:
         """Take in an object that was made."""
+        self.by_name[obj.name] = None if obj.name in self.by_name else obj
         if self._objects is None:
             _instrument(obj)
         else:

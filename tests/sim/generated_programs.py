@@ -15,6 +15,7 @@ from mshv_async.sim import (
     Completion,
     Mailbox,
     Mutex,
+    RangeMap,
     Reply,
     RwSem,
     Shared,
@@ -47,6 +48,8 @@ Program = tuple[tuple[Word, ...], ...]
 
 SECTIONS = ("lock", "trylock", "killable", "read", "write", "downgrade")
 MEETINGS = ("sleep", "nap", "spawn", "daemon", "kill", "signal", "complete", "await", "ask", "say")
+#: What threads do to a map, as faults and reclaim do to a page table.
+MAP_THEMES = (("fill", "drop", "look"), ("fill", "turn", "look"), ("fill", "drop", "turn"))
 #: Words that have to do with each other; a program takes its words from two of these.
 THEMES = (
     ("add", "copy", "choose"),
@@ -62,6 +65,7 @@ THEMES = (
     ("sleep", "nap", "signal"),
     ("sleep", "add", "kill"),
     ("spawn", "daemon", "add"),
+    *MAP_THEMES,
 )
 
 #: Steps that a word takes, for a guess at how many schedules a program has.
@@ -69,15 +73,16 @@ STEPS = {
     "add": 2, "copy": 2, "choose": 0, "tell": 1, "receive": 2, "wait": 2, "set": 1, "lock": 2,
     "trylock": 2, "killable": 2, "read": 2, "write": 3, "downgrade": 4, "sleep": 2, "nap": 2,
     "spawn": 0, "daemon": 0, "kill": 1, "signal": 1, "complete": 1, "await": 1, "ask": 2, "say": 1,
+    "fill": 2, "drop": 1, "turn": 1, "look": 2,
 }  # fmt: skip
 SCHEDULES_MAX = 3_000
 
 
-def generate(seed: int) -> Program:
+def generate(seed: int, of: tuple[tuple[str, ...], ...] = THEMES) -> Program:
     """Return a program of 2 to 4 threads; of nearly all dfs can play each schedule."""
     rng = random.Random(seed)
     while True:
-        themes = rng.choice(THEMES) + rng.choice(THEMES)
+        themes = rng.choice(of) + rng.choice(of)
         threads = rng.choice((2, 2, 2, 3, 3, 4))
         words = {2: 4, 3: 3, 4: 2}[threads]
         program = tuple(
@@ -129,6 +134,17 @@ class Cells(Shared):
         self.values = tuple(values)
 
 
+class Entry(NamedTuple):
+    """What the map holds: who put it there, and which way round it is."""
+
+    owner: int
+    turned: bool = False
+
+    @property
+    def kind_of_value(self) -> str:
+        return "turned" if self.turned else "straight"
+
+
 class Machine:
     """What a program runs on."""
 
@@ -141,11 +157,21 @@ class Machine:
         self.done = Completion("done")
         self.reply: Reply[int] = Reply("reply")
         self.flags = Cells("flags")
+        self.map: RangeMap[Entry] = RangeMap("map")
         self.threads: list[Thread] = []
 
     def roots(self) -> tuple[Shared, ...]:
         """Return what the state of the world is reached from."""
-        own = (self.cells, self.sem, self.box, self.queue, self.done, self.reply, self.flags)
+        own = (
+            self.cells,
+            self.sem,
+            self.box,
+            self.queue,
+            self.done,
+            self.reply,
+            self.flags,
+            self.map,
+        )
         return (*own, *self.mutexes)
 
     async def run(self, words: tuple[Word, ...], me: int) -> None:
@@ -153,6 +179,8 @@ class Machine:
         for at, word in enumerate(words):
             if word.inside:
                 await self._section(word, me)
+            elif word.what in {"fill", "drop", "turn", "look"}:
+                await self._use_map(word.what, word.which, me)
             elif word.what in MEETINGS:
                 await self._meet(word, me, at)
             else:
@@ -184,6 +212,25 @@ class Machine:
                 await point("flag.set", self.flags, 0, 1)
                 self.flags.put(0, 1)
                 self.queue.wake_all()
+
+    async def _use_map(self, what: str, key: int, me: int) -> None:
+        entries = self.map
+        if what in {"fill", "look"}:
+            await point("map.read", entries, key, key + 1, write=False)
+            held = entries.get(key)
+            if what == "look":
+                await self._put(key, 0 if held is None else 2 * held.owner + held.turned)
+                return
+            if held is not None:
+                return
+        await point("map.write", entries, key, key + 1)
+        held = entries.get(key)
+        if what == "drop":
+            entries.clear(key, key + 1)
+        elif what == "fill" and held is None:
+            entries.set(key, key + 1, Entry(me))
+        elif what == "turn" and held is not None:
+            entries.set(key, key + 1, Entry(held.owner, turned=not held.turned))
 
     def _raised(self) -> bool:
         return self.flags.values[0] == 1
@@ -252,7 +299,7 @@ class Machine:
 
 
 def builder(program: Program) -> Callable[[Runtime], Callable[[], object]]:
-    """Return what spawns a program's threads; the result is what the cells hold at the end."""
+    """Return what spawns a program's threads; the result is what cells and map hold at the end."""
 
     def build(rt: Runtime) -> Callable[[], object]:
         machine = Machine()
@@ -261,6 +308,6 @@ def builder(program: Program) -> Callable[[Runtime], Callable[[], object]]:
             machine.threads.append(rt.spawn(f"t{me}", lambda body=body: operation(body())))
         rt.roots = machine.roots
         rt.opaque = (Machine,)
-        return lambda: machine.cells.values
+        return lambda: (machine.cells.values, tuple(machine.map))
 
     return build

@@ -10,7 +10,7 @@ from collections import Counter
 
 import pytest
 from generated_programs import Word, builder, generate
-from playing import explore, operation, play_each, play_once, replay, verdict_of
+from playing import LastPass, explore, operation, play_each, play_once, replay, verdict_of
 from textbook_programs import (
     Variable,
     counter,
@@ -96,7 +96,7 @@ def test_the_searches_agree_where_a_timer_fires_at_a_decision_that_is_taken_anew
 
 def explored(build, strategy):
     """Return what the executions of a search came to, None for those that it cut."""
-    seen = set()
+    seen = LastPass(strategy)
 
     def see(rt, result):
         title = rt.finding.title if rt.finding is not None else ""

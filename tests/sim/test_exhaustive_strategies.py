@@ -6,13 +6,12 @@ Set MSHV_ASYNC_LONG=1 for 600 generated programs instead of 40.
 from __future__ import annotations
 
 import os
-from collections import Counter
 
 import pytest
-from generated_programs import builder, generate
-from playing import operation, play_each, verdict_of
+from generated_programs import MAP_THEMES, THEMES, builder, generate
+from playing import LastPass, operation, play_each, verdict_of
 
-from mshv_async.sim import Bounds, Mutex, Shared, step
+from mshv_async.sim import Bounds, Mutex, RangeMap, Shared, accesses, point, step
 from mshv_async.sim.strategies import Dfs, Stateful
 
 PROGRAMS = 600 if os.environ.get("MSHV_ASYNC_LONG") == "1" else 40
@@ -26,22 +25,22 @@ def outcomes(build, strategy):
 
     The outcomes are None if there are too many executions.
     """
-    seen = Counter()
+    seen = LastPass(strategy)
 
     def see(rt, result):
         if verdict_of(rt) != "cut: seen":
-            title = rt.finding.title if rt.finding else ""
-            seen[title, result] += 1
+            seen.add((rt.finding.title if rt.finding else "", result))
 
     n = play_each(build, strategy, EXECUTIONS_MAX, see, bounds=LIMITS)
     return (set(seen) if n < EXECUTIONS_MAX else None), n
 
 
 @pytest.mark.parametrize("first", range(0, PROGRAMS, 20))
-def test_stateful_finds_the_outcomes_of_dfs_in_no_more_executions(first):
+@pytest.mark.parametrize("themes", [THEMES, MAP_THEMES], ids=["all", "maps"])
+def test_stateful_finds_the_outcomes_of_dfs_in_no_more_executions(themes, first):
     compared = 0
     for seed in range(first, first + 20):
-        program = generate(seed)
+        program = generate(seed, themes)
         build = builder(program)
         expected, executions = outcomes(build, Dfs())
         if expected is None:
@@ -147,3 +146,35 @@ def test_a_finding_behind_a_state_seen_before_is_found_where_it_was_seen_first()
     found, _ = outcomes(build, Stateful())
     assert any(title.startswith("deadlock") for title, _ in found)
     assert ("", None) in found
+
+
+def fillers(threads, keys):
+    """Threads that go through the keys of a map and fill those that they find absent."""
+
+    def build(rt):
+        entries = RangeMap("map")
+
+        async def body(me):
+            for key in range(keys):
+                await point("map.read", entries, key, key + 1, write=False)
+                if entries.get(key) is None:
+                    await point("map.fill", entries, key, key + 1)
+                    if entries.get(key) is None:
+                        entries.set(key, key + 1, me)
+
+        for me in range(threads):
+            rt.spawn(f"t{me}", lambda me=me: operation(body(me)))
+        rt.roots = lambda: (entries,)
+        return lambda: tuple(entries)
+
+    return build
+
+
+def test_who_only_fills_what_is_absent_leaves_alone_what_is_there(monkeypatch):
+    build = fillers(2, 2)
+    assert outcomes(build, Stateful())[0] == outcomes(build, Dfs())[0]
+    knows, guesses = Stateful(), Stateful()
+    found, _ = outcomes(fillers(3, 3), knows)
+    monkeypatch.setattr(accesses, "change_of", lambda _: accesses.WRITE)
+    assert outcomes(fillers(3, 3), guesses)[0] == found
+    assert knows.states < guesses.states / 2

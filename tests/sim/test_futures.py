@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
-from playing import operation, play_each
+from playing import LastPass, operation, play_each
 
 from mshv_async.sim import Bounds, Shared, choose, step
 from mshv_async.sim.strategies import Dfs, Stateful
@@ -19,8 +17,8 @@ class Cell(Shared):
 
 
 def outcomes(build, strategy):
-    seen = Counter()
-    play_each(build, strategy, 20_000, lambda rt, r: rt.cut or seen.update([r]), bounds=Bounds())
+    seen = LastPass(strategy)
+    play_each(build, strategy, 20_000, lambda rt, r: rt.cut or seen.add(r), bounds=Bounds())
     return set(seen)
 
 

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 
 from mshv_async.sim.accesses import Footprint, conflict
 from mshv_async.sim.futures import Futures, stand_of
+from mshv_async.sim.shared import Dormant
 from mshv_async.sim.statekey import state_key
 from mshv_async.sim.strategies.base import CUT
 from mshv_async.sim.strategies.pct import Pct
@@ -41,10 +42,12 @@ if TYPE_CHECKING:
     from mshv_async.sim.strategies.base import Strategy
     from mshv_async.sim.thread import Thread
 
-#: Sampled executions that futures are learned from before the search begins.
+#: Futures are learned from samples until so many executions in turn have brought nothing new,
 LEARNING = 150
+#: but not from more than these.
+LEARNING_MAX = 1_500
 #: A pass that is broken goes on for so many executions at least: there is more to learn.
-PATIENCE = 500
+PATIENCE = 100
 
 Sleep = dict[int, Footprint]
 """Threads that need not go first, by tid, each with the step that it would take."""
@@ -99,6 +102,7 @@ class Stateful:
         self._key: bytes | None = None  # of the state that was decided in last
         self._learners: tuple[Strategy, ...] = (Pct(1), Pos(1), RandomWalk(1))
         self._learner: Strategy | None = None
+        self._learning = LEARNING
         self.prefix = 0
         self.restarts = 0
         self.searched = 0
@@ -119,7 +123,10 @@ class Stateful:
             self._learned()
         self._depth = self._spent = 0
         self._rt = None
-        if reduced and execution < LEARNING:
+        if self._futures.grown:
+            self._futures.grown = False
+            self._learning = min(execution + LEARNING, LEARNING_MAX)
+        if reduced and not self.searched and execution < self._learning:
             self._learner = self._learners[execution % len(self._learners)]
             self._learner.begin(execution)
             self._fresh = 0
@@ -164,7 +171,7 @@ class Stateful:
     def _learned(self) -> None:
         """Take over what the last execution did.
 
-        If that breaks the pass, as much again is played before the next: there is more to learn.
+        If that breaks the pass, some more is played before the next: there is more to learn.
         """
         rt = self._rt
         if rt is None or rt.recorder is None:
@@ -183,7 +190,7 @@ class Stateful:
                     branch.taken.join(step)
         self._futures.learn(self._steps, rt.recorder.parents, self._ends)
         if self._futures.broken and not self._patience:
-            self._patience = max(2 * self.searched, PATIENCE)
+            self._patience = self.searched + max(PATIENCE, self.searched // 4)
 
     # -- decisions -------------------------------------------------------------------------
 
@@ -255,7 +262,8 @@ class Stateful:
     def _reduced(self, rt: Runtime, enabled: Sequence[Thread], sleep: Sleep) -> list[int]:
         """Return the threads to explore from here; none if all that follows was explored."""
         threads = [t for t in rt.all_threads if not t.finished]
-        index = self._futures.alone(threads, enabled)
+        objects = rt.instruments.by_name if isinstance(rt.instruments, Dormant) else {}
+        index = self._futures.alone(threads, enabled, objects, rt.steps)
         if index >= 0:
             tid = enabled[index].tid
             return [] if tid in sleep else [tid]
