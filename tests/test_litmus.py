@@ -110,7 +110,7 @@ def test_every_strategy_finds_what_a_failed_map_in_the_callback_does(strategy, d
 
 @pytest.mark.skipif(not LONG, reason="takes minutes")
 @pytest.mark.parametrize(("vps", "states"), [("two", 2_000), ("three", 50_000)])
-def test_some_vps_and_a_reclaimer_are_proved_clean(vps, states):
+def test_two_or_three_vps_and_a_reclaimer_are_proved_clean(vps, states):
     campaign = explore_sync(
         Scenario.load(f"litmus/{vps}-vps-one-reclaimer"),
         "fix1",

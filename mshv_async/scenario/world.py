@@ -25,7 +25,6 @@ from mshv_async.sim import CostTable, Grain, Runtime, Tag
 from mshv_async.sim.current import instrumented
 from mshv_async.sim.driven import DrivenRuntime
 from mshv_async.sim.realtime import RealtimeRuntime
-from mshv_async.sim.shared import Dormant
 from mshv_async.vmm import Process, VmmProcess
 
 if TYPE_CHECKING:
@@ -192,11 +191,7 @@ def build_runtime(
     if not instrument:
         _build(rt, plan)
         return rt
-    instruments: bool | Dormant = True
-    if rt.recorder is not None and rt.checkers == (rt.recorder,):
-        # Nobody else looks, so nothing has to report before it begins to record.
-        instruments = rt.instruments = rt.recorder.dormant = Dormant()
-    token = instrumented.set(instruments)
+    token = instrumented.set(rt.instruments or True)
     try:
         _build(rt, plan)
     finally:

@@ -51,7 +51,10 @@ Access = tuple[int, int, str]
 A write into a map says of what kind the values were that it changed: see :func:`change_of`.
 """
 
-_CHANGE, _FIND = f"{WRITE}|", f"{READ}|"
+Change = tuple[int, int, str | None]
+"""A piece of a map that was written: range, and the kind of what changed; None if nothing did."""
+
+_CHANGE, _READ_OF = f"{WRITE}|", f"{READ}|"
 
 
 def change_of(kind: str) -> str:
@@ -59,9 +62,9 @@ def change_of(kind: str) -> str:
     return _CHANGE + kind
 
 
-def finding(kind: str) -> str:
-    """Return the mode of a read that is known to find values of a kind."""
-    return _FIND + kind
+def read_of(kind: str) -> str:
+    """Return the mode of a read that finds values of a kind; no footprint has it."""
+    return _READ_OF + kind
 
 
 def is_write(mode: str) -> bool:
@@ -144,7 +147,7 @@ def clash(x: Access, y: Access) -> bool:
     a, b = x[2], y[2]
     if a == b and not is_write(a):
         return False
-    if (a[:2] == _FIND or b[:2] == _FIND) and not _meet(a, b):
+    if (a[:2] == _READ_OF or b[:2] == _READ_OF) and not _meet(a, b):
         return False
     return x[1] <= x[0] or y[1] <= y[0] or (x[0] < y[1] and y[0] < x[1])
 
@@ -167,10 +170,10 @@ class AccessRecorder:
     that are to report from the first recorded step on.
     """
 
-    def __init__(self, *, on: bool = True) -> None:
+    def __init__(self, dormant: Dormant | None = None, *, on: bool = True) -> None:
         self.on = on
         self.locate: Callable[[Thread], Stand] | None = None
-        self.dormant: Dormant | None = None
+        self.dormant = dormant
         self.skip = 0
         self.pending: list[tuple[Footprint, bool]] = []
         self.steps: list[Footprint | None] = []
@@ -280,8 +283,8 @@ class AccessRecorder:
         if self._step is not None:
             self._step.add((name_of(obj), ""), lo, hi, COUNT)
 
-    def changed(self, obj: Any, pieces: Iterable[tuple[int, int, str | None]]) -> None:
-        """Enter a write into a map, piece by piece: what it found, None if that stayed as it was.
+    def changed(self, obj: Any, pieces: Iterable[Change]) -> None:
+        """Enter a write into a map, piece by piece.
 
         To write what is there already is like reading it: nothing can tell.
         """

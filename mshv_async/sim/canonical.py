@@ -47,11 +47,11 @@ class KeyWriter:
     ``opaque``: classes whose instances never change, so that nothing of them is state.
     """
 
-    __slots__ = ("_keep", "_names", "handlers", "numbers", "out")
+    __slots__ = ("_keep", "_names", "_numbers", "handlers", "out")
 
     def __init__(self, opaque: tuple[type, ...] = ()) -> None:
         self.out: list[str] = []
-        self.numbers: dict[int, int] = {}  # by identity
+        self._numbers: dict[int, int] = {}  # by identity
         self._keep: list[Any] = []
         self._names: dict[Any, int] = {}
         self.handlers = {**_LEARNED, **dict.fromkeys(opaque, _nothing)}
@@ -74,7 +74,7 @@ class KeyWriter:
 
     def first_visit(self, obj: Any) -> bool:
         """Say whether an object is met for the first time; else write which one it is."""
-        numbers, identity = self.numbers, id(obj)
+        numbers, identity = self._numbers, id(obj)
         number = numbers.get(identity)
         if number is not None:
             self.out.append(f"@{number}")
@@ -86,7 +86,6 @@ class KeyWriter:
 
 _PLAIN: frozenset[type] = frozenset((int, str, bytes, float, bool, type(None), range))
 _LEARNED: dict[type, Handler] = {}  # derived from classes, so no state
-_ITERATES: dict[type, bool] = {}  # so is this
 
 
 # -- what is written for each kind of value ----------------------------------------------------
@@ -274,14 +273,15 @@ def _coroutine(writer: KeyWriter, coro: Any) -> None:
             (handlers.get(type(value)) or writer.learn(value))(writer, value)
     # Iterators of running for-loops lie on the evaluation stack, not in a local.
     for thing in gc.get_referents(coro):
-        cls = type(thing)
-        iterates = _ITERATES.get(cls)
-        if iterates is None:
-            iterates = _ITERATES[cls] = cls not in _BY_TYPE and _is_iterator(cls)
-        if iterates:
+        if _iterates(type(thing)):  # type: ignore[arg-type]
             writer.write(thing)
     writer.write(getattr(coro, "cr_await", None))
     out.append(">")
+
+
+@cache
+def _iterates(cls: type) -> bool:
+    return cls not in _BY_TYPE and _is_iterator(cls)
 
 
 def _iterator(writer: KeyWriter, value: Any) -> None:

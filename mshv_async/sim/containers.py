@@ -20,10 +20,9 @@ V = TypeVar("V")
 class _Container(Shared):
     __slots__ = ("_tracked",)
     _const: ClassVar[tuple[str, ...]] = ("_tracked",)
-    _tracks = True
 
     def __init__(self, name: str) -> None:
-        self._tracked = False
+        self._tracked = False  # before the base, which may set it
         super().__init__(name)
 
     def _touch(self, what: str, write: bool) -> None:
@@ -41,10 +40,10 @@ class SharedDict(_Container, Generic[K, V]):
     _const = ("_items", "_listed", "_tracked")
 
     def __init__(self, name: str, *, listed: bool = True) -> None:
+        self._tracked = False  # before the base, which may set it
         if instrumented.get():
             super().__init__(name)
         else:  # the same without the calls: a world has dozens
-            self._tracked = False
             self.name = name
             self._grave = None
         self._items: dict[K, V] = {}

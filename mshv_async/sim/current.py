@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from mshv_async.sim.accesses import Change
     from mshv_async.sim.facts import Facts
     from mshv_async.sim.shared import Dormant
     from mshv_async.sim.thread import Thread
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 current_thread: ContextVar[Thread] = ContextVar("current_thread")
 judging: ContextVar[Facts | None] = ContextVar("judging", default=None)
 instrumented: ContextVar[bool | Dormant] = ContextVar("instrumented", default=False)
+"""Whether objects that are made now report their reads and writes; a Dormant: once it wakes."""
 
 current = current_thread.get
 
@@ -42,10 +44,8 @@ def report_count(obj: Any, lo: int, hi: int) -> None:
         thread.rt.counted(obj, lo, hi)
 
 
-def report_change(
-    obj: Any, lo: int, hi: int, pieces: Sequence[tuple[int, int, str | None]]
-) -> None:
-    """Add a write into a range of a map: of each piece the kind of what it changed, or None."""
+def report_change(obj: Any, lo: int, hi: int, pieces: Sequence[Change]) -> None:
+    """Add a write into a range of a map."""
     thread = current_thread.get(None)
     facts = thread.rt if thread is not None else judging.get()
     if facts is not None:

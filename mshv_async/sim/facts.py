@@ -11,18 +11,18 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mshv_async.sim import verdicts
-from mshv_async.sim.accesses import WRITE
+from mshv_async.sim.accesses import WRITE, AccessRecorder
 from mshv_async.sim.checkers import ShadowChecker
 from mshv_async.sim.current import current_or_none, judging
 from mshv_async.sim.faults import Finding, Place
+from mshv_async.sim.shared import Dormant
 from mshv_async.sim.stacks import StackFrame, stack_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from mshv_async.sim.accesses import AccessRecorder
+    from mshv_async.sim.accesses import Change
     from mshv_async.sim.checkers import StepChecker
-    from mshv_async.sim.shared import Dormant
     from mshv_async.sim.thread import Thread
 
 Subscription = tuple[int, "Callable[..., None]"]
@@ -36,7 +36,7 @@ class Facts:
 
     ``pending``: findings of this step, each of which ends the execution. ``noted``: those that do
     not, the first of each title. ``later``: judgements due when the step ends. ``instruments``:
-    what ``instrumented`` is for objects that threads make.
+    the value of ``instrumented`` while its threads run.
     """
 
     __slots__ = (
@@ -49,13 +49,20 @@ class Facts:
         is_driver: Callable[[str], bool],
         checkers: tuple[StepChecker, ...],
         *,
+        records: bool,
         keep: bool,
     ) -> None:
         self.is_driver = is_driver
-        self.checkers = checkers
         self.instruments: bool | Dormant = bool(checkers)
-        self.shadow_checkers = tuple(c for c in checkers if isinstance(c, ShadowChecker))
         self.recorder: AccessRecorder | None = None
+        if records:
+            dormant = None
+            if not checkers:  # nobody else looks, so nothing reports before it records
+                dormant = self.instruments = Dormant()
+            self.recorder = AccessRecorder(dormant)
+            checkers = (*checkers, self.recorder)
+        self.checkers = checkers
+        self.shadow_checkers = tuple(c for c in checkers if isinstance(c, ShadowChecker))
         self.notes: list[tuple[int, int, str, dict[str, Any]]] | None = [] if keep else None
         self.watchers: dict[str, Watchers | tuple[Subscription, ...]] = {}
         self._listeners: Sequence[object] = ()
@@ -133,20 +140,17 @@ class Facts:
             else:
                 checker.touched(obj, "", True, lo, hi)
 
-    def changed(
-        self, obj: Any, lo: int, hi: int, pieces: Sequence[tuple[int, int, str | None]]
-    ) -> None:
-        """Add a write into a map to the footprint; ``pieces`` as the recorder takes them."""
-        recorder = self.recorder
-        if recorder is not None:
-            recorder.changed(obj, pieces)
+    def changed(self, obj: Any, lo: int, hi: int, pieces: Sequence[Change]) -> None:
+        """Add a write into a map to the footprint."""
+        if self.recorder is not None:
+            self.recorder.changed(obj, pieces)
         if self.observing:
             for judge in self.shadow_checkers:
-                if judge is not recorder:
+                if judge is not self.recorder:
                     judge.observed(obj, "", True, lo, hi)
         else:
             for checker in self.checkers:
-                if checker is not recorder:
+                if checker is not self.recorder:
                     checker.touched(obj, "", True, lo, hi)
 
     def told(self, place: tuple[str, str], mode: str = WRITE) -> None:

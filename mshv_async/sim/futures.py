@@ -7,19 +7,17 @@ futures of all others, then it may go first: whatever they do before it, nothing
 differently (a persistent set of one; Godefroid, Partial-Order Methods for the Verification of
 Concurrent Systems, 1996).
 
-A write into a map says of what kind the values were that it changed (:func:`~.accesses.change_of`).
-So what a step reads in a map is compared as it is now: a write that changes other kinds of values
-cannot come before one that changes these. An entry of a page table that is present, say, is left
-alone by all who only fill absent ones, however many faults are still to come. (What a transition
-needs before it can happen: the necessary enabling sets of Valmari, and of the same book.)
+A read of a map is compared by the kind of what is there now: before that changes, somebody has to
+write over a value of this kind. A page table entry that is present, say, is left alone by all who
+only fill absent ones (Valmari's necessary enabling sets, in Godefroid's book too).
 
 Static analysis would find futures from the code; here they are learned. Executions show which
-place follows which, and what each step touches; a future is what the steps touch at all places
-that can be reached. An answer relies on what is known when it is given, so it is remembered, and
-whatever is learned later is held against it (``broken``), what the step itself turns out to touch
-included. A search is believed if nothing that it met broke an answer that it relied on: of all
-executions in which a thread does what is not known, take the shortest; all steps before are as
-known, so the search met it, or one like it, too.
+place follows which, and what each operation of a thread touches, wherever in its code it is; a
+future is what is touched at all places that can be reached. An answer relies on what is known when
+it is given, so it is remembered, and whatever is learned later is held against it (``broken``),
+what the step itself turns out to touch included. A search is believed if nothing that it met broke
+an answer that it relied on: of all executions in which a thread does what is not known, take the
+shortest; all steps before are as known, so the search met it, or one like it, too.
 
 Accesses are numbered, and sets of them are bits of one integer.
 """
@@ -28,7 +26,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mshv_async.sim.accesses import READ, WRITE, clash, finding, is_write
+from mshv_async.sim.accesses import READ, WRITE, clash, is_write, read_of
 from mshv_async.sim.rangemap import RangeMap
 from mshv_async.sim.shared import is_freed, model_class
 
@@ -42,6 +40,9 @@ if TYPE_CHECKING:
 
 #: A place of which more ranges are touched than this counts as touched whole.
 RANGES_MAX = 12
+
+Reliance = tuple[int, int]
+"""What was known of a step when it was answered for, and what else it may not conflict with."""
 
 
 def stand_of(thread: Thread) -> Stand:
@@ -62,8 +63,8 @@ def stand_of(thread: Thread) -> Stand:
 class Futures:
     """Learned futures, and what answers given so far rely on.
 
-    ``broken``: something was learned that an answer relied on not to happen. ``grown``: something
-    was learned at all; whoever looks sets it back.
+    ``broken``: something was learned that an answer relied on not to happen. ``grown``: a future
+    has grown; whoever looks sets it back.
     """
 
     def __init__(self) -> None:
@@ -74,7 +75,7 @@ class Futures:
         self._known: list[tuple[Place, Access]] = []  # by number
         self._reads = 0  # the bits of those that read a range
         self._clashing: list[int] = []  # of each access: the bits of those it conflicts with
-        self._steps: dict[object, int] = {}  # by operation, wherever in the code it is
+        self._steps: dict[object, int] = {}  # by the first of the stand: thread and operation
         self._waits: dict[Stand, int] = {}  # what decides whether the step there can happen
         self._after: dict[Stand, int] = {}
         self._before: dict[Stand, dict[Stand, None]] = {}  # which stands lead to one directly
@@ -83,9 +84,6 @@ class Futures:
         # of these.
         self._not_after: dict[Stand, int] = {}
         self._not_meeting: dict[Stand, int] = {}
-        # Of the execution that is played: which step was answered for, what was known of it, and
-        # what more it may not conflict with.
-        self._answered: list[tuple[int, int, int]] = []
 
     def forget_answers(self) -> None:
         """Begin again with what was learned: no answer was given yet."""
@@ -154,11 +152,6 @@ class Futures:
         ``steps`` in order; ``parents``: by tid of a thread that was created, which step did it;
         ``ends``: where the threads stood that had not finished when it was cut, if it was.
         """
-        for index, known, others in self._answered:
-            if index < len(steps):
-                new = self.bits(steps[index]) & ~known
-                self.broken |= bool(self.against(new) & others)
-        self._answered = []
         next_stand: dict[int, Stand] = dict(ends)
         children: dict[int, list[int]] = {}
         for tid, index in parents.items():
@@ -215,37 +208,59 @@ class Futures:
         threads: Sequence[Thread],
         enabled: Sequence[Thread],
         objects: Mapping[str, Shared | None],
-        step: int,
-    ) -> int:
-        """Return the index in ``enabled`` of one that may go first; -1 if none is known to.
+    ) -> tuple[int, Reliance] | None:
+        """Return who may go first, by index in ``enabled``, and for :meth:`hold` why; else None.
 
         ``threads``: all that are not finished. Threads that work for each other take turns, so
-        one of them may go first only if none of the others can go before it.
+        one of them may go first only if none of the others can go before it. ``objects``: by name,
+        None where several had it.
         """
         stands = {t.tid: stand_of(t) for t in threads}
-        groups: dict[int, int] = {}
-        for t in threads:
-            future = self._after.get(stands[t.tid])
-            if future is None:
-                future = self._declared(t.op)
-                if future < 0:
-                    return -1
-            root = _root(t)
-            groups[root] = groups.get(root, 0) | future
+        groups = self._groups(threads, stands)
+        if groups is None:
+            return None
         for index, thread in enumerate(enabled):
             root = _root(thread)
             others = 0
             for other, future in groups.items():
                 if other != root:
                     others |= future
-            mine = [t for t in threads if _root(t) == root]
-            bits = self._first(thread, mine, enabled, stands, others, objects)
-            if bits >= 0:
-                rest = [t for t in threads if _root(t) != root]
-                self._rely(thread, bits, mine, rest, stands, others)
-                self._answered.append((step, self._steps[stands[thread.tid][0]], others))
-                return index
-        return -1
+            known = self._steps.get(stands[thread.tid][0])
+            mine = [t for t in threads if t is not thread and _root(t) == root]
+            if known is None or any(t in enabled for t in mine):
+                continue
+            step = self._as_it_is(known, objects) if self.against(known) & others else known
+            for t in mine:
+                step |= self._waits.get(stands[t.tid], 0)
+            if self.against(step) & others:
+                continue
+            for t in mine:
+                stand = stands[t.tid]
+                self._not_meeting[stand] = self._not_meeting.get(stand, 0) | others
+            for stand in [stands[t.tid] for t in threads if _root(t) != root]:
+                self._not_after[stand] = self._not_after.get(stand, 0) | step
+            return index, (known, others)
+        return None
+
+    def _groups(
+        self, threads: Sequence[Thread], stands: Mapping[int, Stand]
+    ) -> dict[int, int] | None:
+        """Return the futures of threads that work for each other, by root; None if unknown."""
+        groups: dict[int, int] = {}
+        for t in threads:
+            future = self._after.get(stands[t.tid])
+            if future is None:
+                future = self._declared(t.op)
+                if future < 0:
+                    return None
+            root = _root(t)
+            groups[root] = groups.get(root, 0) | future
+        return groups
+
+    def hold(self, step: Footprint, reliance: Reliance) -> None:
+        """Hold against an answer what the step that it was given for turned out to touch."""
+        known, others = reliance
+        self.broken |= bool(self.against(self.bits(step) & ~known) & others)
 
     def _declared(self, op: Op) -> int:
         """Return what is known of a stand that nobody went on from; -1: too little."""
@@ -253,31 +268,6 @@ class Futures:
         if obj is not None and model_class(obj)._sync:  # type: ignore[attr-defined]
             return 1 << self._number((op.object_name, ""), (0, 0, WRITE))
         return 0 if op.guard is None else -1
-
-    def _first(
-        self,
-        thread: Thread,
-        mine: Sequence[Thread],
-        enabled: Sequence[Thread],
-        stands: dict[int, Stand],
-        others: int,
-        objects: Mapping[str, Shared | None],
-    ) -> int:
-        """Return the accesses of the thread's step, if they are its own; else -1.
-
-        So has to be what the rest of its group waits for.
-        """
-        bits = self._steps.get(stands[thread.tid][0], -1)
-        if bits >= 0 and self.against(bits) & others:
-            bits = self._as_it_is(bits, objects)
-            if self.against(bits) & others:
-                return -1
-        for t in mine:
-            if t is not thread and (
-                t in enabled or self.against(self._waits.get(stands[t.tid], 0)) & others
-            ):
-                return -1
-        return bits
 
     def _as_it_is(self, step: int, objects: Mapping[str, Shared | None]) -> int:
         """Return the accesses of a step, its reads of maps with the kind of what is there now.
@@ -293,28 +283,8 @@ class Futures:
             if isinstance(held, RangeMap) and not is_freed(held):
                 found ^= low
                 for a, b, kind in held.kinds(lo, hi):
-                    found |= 1 << self._number(place, (a, b, finding(kind)))
+                    found |= 1 << self._number(place, (a, b, read_of(kind)))
         return found
-
-    def _rely(
-        self,
-        thread: Thread,
-        bits: int,
-        mine: Sequence[Thread],
-        rest: Sequence[Thread],
-        stands: dict[int, Stand],
-        others: int,
-    ) -> None:
-        """Remember what has to stay true for the answer."""
-        meets = bits
-        for t in mine:
-            stand = stands[t.tid]
-            if t is not thread:
-                self._not_meeting[stand] = self._not_meeting.get(stand, 0) | others
-                meets |= self._waits.get(stand, 0)
-        for t in rest:
-            stand = stands[t.tid]
-            self._not_after[stand] = self._not_after.get(stand, 0) | meets
 
 
 def _root(thread: Thread) -> int:

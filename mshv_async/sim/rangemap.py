@@ -16,16 +16,20 @@ from mshv_async.sim.shared import Shared
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from mshv_async.sim.accesses import Change
+
 V = TypeVar("V")
 
 
 _NOTHING: Any = ()
-ABSENT = "absent"
-"""The kind of what a map does not hold."""
 
 
 def _kind(value: Any) -> str:
-    return ABSENT if value is None else str(getattr(value, "kind_of_value", "present"))
+    """Return the kind of a value: what it says in ``kind_of_value``, or that it is there.
+
+    Any partition of the values will do; a finer one makes fewer steps conflict.
+    """
+    return "absent" if value is None else str(getattr(value, "kind_of_value", "present"))
 
 
 class RangeMap(Shared, Generic[V]):
@@ -38,10 +42,9 @@ class RangeMap(Shared, Generic[V]):
     __slots__ = ("_ends", "_starts", "_tracked", "_values", "linear")
     _const = ("_ends", "_starts", "_tracked", "_values", "linear")
     _parts = True
-    _tracks = True
 
     def __init__(self, name: str, *, linear: bool = False) -> None:
-        self._tracked = False
+        self._tracked = False  # before the base, which may set it
         if instrumented.get():
             super().__init__(name)
         else:  # the same without the call: a world has dozens of maps
@@ -217,23 +220,22 @@ class RangeMap(Shared, Generic[V]):
         self._splice(first, last, keep)
 
     def kinds(self, lo: int, hi: int) -> list[tuple[int, int, str]]:
-        """Return of what kind the values of ``[lo, hi)`` are, in pieces; no report.
+        """Return of what kind the values of ``[lo, hi)`` are, in pieces, without a report."""
+        return [(a, b, _kind(value)) for a, b, value in self._unseen(lo, hi)]
 
-        A value may say more of its kind in ``kind_of_value`` than that it is there.
-        """
-        tracked, self._tracked = self._tracked, False
-        found = [(a, b, _kind(value)) for a, b, value in self.pieces(lo, hi)]
-        self._tracked = tracked
+    def _changes(self, lo: int, hi: int, value: V | None) -> list[Change]:
+        """Return what it changes to give ``[lo, hi)`` a value, or None."""
+        found: list[Change] = []
+        for a, b, held in self._unseen(lo, hi):
+            new = value if value is None else self._along(value, a - lo)
+            same = type(held) is type(new) and held == new  # 1 equals True, and is not the same
+            found.append((a, b, None if same else _kind(held)))
         return found
 
-    def _changes(self, lo: int, hi: int, value: V | None) -> list[tuple[int, int, str | None]]:
-        """Return the pieces of ``[lo, hi)``, each with the kind of what ``value`` would change."""
+    def _unseen(self, lo: int, hi: int) -> list[tuple[int, int, V | None]]:
+        """Return the pieces of ``[lo, hi)`` without a report."""
         tracked, self._tracked = self._tracked, False
-        found: list[tuple[int, int, str | None]] = []
-        for a, b, held in self.pieces(lo, hi):
-            new = value if value is None else self._along(value, a - lo)
-            same = held is new or (type(held) is type(new) and held == new)
-            found.append((a, b, None if same else _kind(held)))
+        found = self.pieces(lo, hi)
         self._tracked = tracked
         return found
 

@@ -10,7 +10,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from mshv_async.sim import liveness, verdicts, waitfor
-from mshv_async.sim.accesses import CLOSING, READ, TIMERS, WRITE, AccessRecorder
+from mshv_async.sim.accesses import CLOSING, READ, TIMERS, WRITE
 from mshv_async.sim.bounds import Bounds
 from mshv_async.sim.costs import CostTable
 from mshv_async.sim.current import current_or_none
@@ -86,9 +86,7 @@ class Runtime(Facts):
         checkers: tuple[StepChecker, ...] = (),
         suspended: bool = False,
     ) -> None:
-        recorder = AccessRecorder() if strategy.records else None
-        super().__init__(is_driver, (*checkers, recorder) if recorder else checkers, keep=keep)
-        self.recorder = recorder
+        super().__init__(is_driver, checkers, records=strategy.records, keep=keep)
         self.strategy = strategy
         self.mode = mode
         self.timed = mode == "timed"

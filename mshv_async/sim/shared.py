@@ -28,7 +28,6 @@ class Shared:
     slots that only count or describe the past. ``_guards`` names the guards of their operations
     that read nothing but the object, and can be asked for any thread. ``_parts``: what a step
     depends on are the slots, keys and ranges that it uses, although they order threads.
-    ``_tracks``: its own methods report what they touch while its slot ``_tracked`` is true.
     """
 
     __slots__ = ("_grave", "name")
@@ -36,7 +35,6 @@ class Shared:
     _const: ClassVar[tuple[str, ...]] = ()
     _sync: ClassVar[bool] = False
     _parts: ClassVar[bool] = False
-    _tracks: ClassVar[bool] = False
     _not_state: ClassVar[tuple[str, ...]] = ()
     _guards: ClassVar[tuple[str, ...]] = ()
 
@@ -54,7 +52,11 @@ class Shared:
 
 
 class Dormant:
-    """The objects of an execution that is not observed yet; from :meth:`wake` on they report."""
+    """The objects of an execution that is not observed yet; from :meth:`wake` on they report.
+
+    ``by_name``: all that were ever made, None for a name that several had: which is meant is not
+    known.
+    """
 
     __slots__ = ("_objects", "by_name")
 
@@ -138,7 +140,7 @@ def _checked(cls: type[T]) -> type[T]:
 def _instrument(obj: Shared) -> None:
     cls = type(obj)
     obj.__class__ = _checked(cls)
-    if cls._tracks:
+    if hasattr(cls, "_tracked"):
         obj._tracked = True  # type: ignore[attr-defined]
 
 

@@ -124,8 +124,8 @@ class Stage:
     async def _serve(self, seat: _Seat, thread: Thread) -> None:
         runtime = thread.rt
         token = current_thread.set(thread)
-        mode = runtime.instruments  # what it makes reports as well
-        checked = instrumented.set(mode) if mode is not instrumented.get() else None
+        instruments = runtime.instruments  # for what the thread makes
+        checked = instrumented.set(instruments) if instruments is not instrumented.get() else None
         try:
             thread.coro = thread.body()
             await thread.coro

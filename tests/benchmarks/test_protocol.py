@@ -143,7 +143,7 @@ def search(strategy: Strategy, n: int) -> Cost:
             if not strategy.begin(number):
                 return Cost(number, time.process_time() - start, steps)
             rt = Runtime(strategy)
-            token = instrumented.set(strategy.records)
+            token = instrumented.set(rt.instruments)
             Bare().build(rt)
             instrumented.reset(token)
             await stage.play(rt)

@@ -1,7 +1,7 @@
 """Every catalogued bug is shown in half the steps or fewer, and stays the bug that it was.
 
-Half of those that the run had, and half of those that its columns would show by the rule for logs,
-unless that is few already.
+Half of the steps of the run as it was found; and half of those in its columns by the rule for logs,
+or no more than FEW_STEPS.
 
 `python tests/explore/test_shrinking_of_bugs.py` prints the table. MSHV_ASYNC_LONG=1 tests all.
 """

@@ -78,15 +78,16 @@ STEPS = {
 SCHEDULES_MAX = 3_000
 
 
-def generate(seed: int, of: tuple[tuple[str, ...], ...] = THEMES) -> Program:
+def generate(seed: int, themes: tuple[tuple[str, ...], ...] = THEMES) -> Program:
     """Return a program of 2 to 4 threads; of nearly all dfs can play each schedule."""
     rng = random.Random(seed)
     while True:
-        themes = rng.choice(of) + rng.choice(of)
+        words_of = rng.choice(themes) + rng.choice(themes)
         threads = rng.choice((2, 2, 2, 3, 3, 4))
         words = {2: 4, 3: 3, 4: 2}[threads]
         program = tuple(
-            tuple(_word(rng, themes) for _ in range(rng.randint(1, words))) for _ in range(threads)
+            tuple(_word(rng, words_of) for _ in range(rng.randint(1, words)))
+            for _ in range(threads)
         )
         if _schedules(program) <= SCHEDULES_MAX:
             return program

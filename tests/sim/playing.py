@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from mshv_async.sim import Bounds, Runtime, current, run_on_stage
 from mshv_async.sim.current import instrumented
-from mshv_async.sim.shared import Dormant
 from mshv_async.sim.strategies import Dfs, Fifo, RandomWalk, Replay
 
 if TYPE_CHECKING:
@@ -41,8 +40,6 @@ def play_each(
             if not strategy.begin(execution):
                 return execution
             rt = Runtime(strategy, **options)
-            if rt.recorder is not None and rt.checkers == (rt.recorder,):
-                rt.instruments = rt.recorder.dormant = Dormant()
             token = instrumented.set(rt.instruments)
             result = build(rt)
             instrumented.reset(token)
@@ -53,8 +50,8 @@ def play_each(
     return run_on_stage(act)
 
 
-class LastPass(Counter[Any]):
-    """Counts what the executions of a search came to; of one that learns, those of its last pass.
+class LastPass(set[Any]):
+    """Collects what the executions of a search came to; of one that learns, those of its last pass.
 
     What it learned from would hide what it leaves out.
     """
@@ -64,14 +61,14 @@ class LastPass(Counter[Any]):
         self._strategy = strategy
         self._passes = 0
 
-    def add(self, outcome: Hashable) -> None:
-        """Count what the execution that has just ended came to."""
+    def add(self, outcome: Any) -> None:
+        """Take what the execution that has just ended came to."""
         passes = getattr(self._strategy, "restarts", 0)
         if passes != self._passes:
             self._passes = passes
             self.clear()
         if getattr(self._strategy, "searched", 1):
-            self[outcome] += 1
+            super().add(outcome)
 
 
 def explore(build: Build, strategy: Strategy, n: int, **options: Any) -> Counter[str]:

@@ -19,7 +19,7 @@ class Cell(Shared):
 def outcomes(build, strategy):
     seen = LastPass(strategy)
     play_each(build, strategy, 20_000, lambda rt, r: rt.cut or seen.add(r), bounds=Bounds())
-    return set(seen)
+    return seen
 
 
 def rare_meeting(odds):
@@ -61,3 +61,27 @@ def test_what_samples_show_needs_no_second_pass():
     strategy = Stateful()
     assert outcomes(rare_meeting(2), strategy) == outcomes(rare_meeting(2), Dfs())
     assert strategy.restarts == 0
+
+
+def test_what_another_choice_of_a_step_that_goes_alone_touches_is_held_against_it():
+    def build(rt):
+        mine = Cell("mine")
+
+        async def guest():
+            await step("enter", None)
+            if choose("way", 400) == 399:
+                mine.value = 100
+
+        async def worker():
+            for _ in range(3):
+                await step("work", mine, write=True)
+                mine.value = mine.value * 2 + 1
+
+        rt.spawn("guest", lambda: operation(guest()))
+        rt.spawn("worker", lambda: operation(worker()))
+        rt.roots = lambda: (mine,)
+        return lambda: mine.value
+
+    strategy = Stateful()
+    assert outcomes(build, strategy) == outcomes(build, Dfs()) == {7, 100, 201, 403, 807}
+    assert strategy.restarts >= 1

@@ -12,7 +12,8 @@ Partial-Order Methods for the Verification of Concurrent Systems, 1996):
   it itself has not contradicted.
 - Sleep sets: after a thread was explored from a state, it need not go first in the branches that
   begin with the other threads, until one of them conflicts with it. A state that is met again
-  with threads awake that slept the time before is explored for those (the book's section 5.3).
+  with threads awake that slept the time before is explored for those, with asleep who slept both
+  times (the book's section 5.3).
 
 Both need a cycle to have a state of which all is explored: a thread that goes alone for ever is
 caught by the bound on progress instead. A cycle of states is cut where it closes.
@@ -38,15 +39,17 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mshv_async.sim.accesses import Stand
+    from mshv_async.sim.futures import Reliance
     from mshv_async.sim.runtime import Runtime
     from mshv_async.sim.strategies.base import Strategy
     from mshv_async.sim.thread import Thread
 
-#: Futures are learned from samples until so many executions in turn have brought nothing new,
+#: The search begins once so many samples in a row have taught nothing new,
 LEARNING = 150
-#: but not from more than these.
+#: or there were so many in all.
 LEARNING_MAX = 1_500
-#: A pass that is broken goes on for so many executions at least: there is more to learn.
+#: A broken pass goes on for so many executions at least, or a quarter of those that it had, as
+#: there is more to learn.
 PATIENCE = 100
 
 Sleep = dict[int, Footprint]
@@ -58,10 +61,13 @@ class _Branch:
 
     Of threads the options are tids, ``tids`` all that were enabled, ``sleep`` those asleep here,
     ``done`` the steps of options explored before, ``taken`` that of the present one, over all
-    its data choices so far; ``step``: how many steps were behind; ``key``: the state's, if taken.
+    its data choices so far; ``step``: how many steps were behind; ``key``: the state's, if taken;
+    ``reliance``: of the answer that the thread may go alone, if it does.
     """
 
-    __slots__ = ("done", "key", "options", "position", "sleep", "step", "taken", "tids")
+    __slots__ = (
+        "done", "key", "options", "position", "reliance", "sleep", "step", "taken", "tids",
+    )  # fmt: skip
 
     def __init__(self, options: list[int], tids: tuple[int, ...], sleep: Sleep) -> None:
         self.options = options
@@ -72,6 +78,7 @@ class _Branch:
         self.taken: Footprint | None = None
         self.step = 0
         self.key: bytes | None = None
+        self.reliance: Reliance | None = None
 
 
 class Stateful:
@@ -93,13 +100,14 @@ class Stateful:
         self._depth = 0
         self._fresh = 0  # depth from which on the execution leaves the path of the one before
         self._spent = 0
-        self._patience = 0  # how many executions a broken pass has
+        self._patience = 0  # the executions that a broken pass ends at; 0: not broken
         self._seen: dict[bytes, frozenset[int] | int] = {}
         self._futures = Futures()
         self._steps: list[Footprint] = []
         self._ends: dict[int, Stand] = {}  # where threads stood that had not finished at a cut
         self._rt: Runtime | None = None
         self._key: bytes | None = None  # of the state that was decided in last
+        self._reliance: Reliance | None = None  # of the answer that decided
         self._learners: tuple[Strategy, ...] = (Pct(1), Pos(1), RandomWalk(1))
         self._learner: Strategy | None = None
         self._learning = LEARNING
@@ -184,6 +192,8 @@ class Stateful:
         for branch in self._path[self._fresh :]:
             if branch.tids and branch.step < len(self._steps):
                 step = self._steps[branch.step]
+                if branch.reliance is not None:
+                    self._futures.hold(step, branch.reliance)
                 if branch.taken is None:
                     branch.taken = step
                 else:
@@ -229,7 +239,7 @@ class Stateful:
 
     def _go_on(self, rt: Runtime, enabled: Sequence[Thread], current: Thread | None) -> int:
         tids = tuple(t.tid for t in enabled)
-        self._key = None
+        self._key = self._reliance = None
         if self._limit is not None:
             options, sleep = self._bounded(rt, enabled, current, self._limit), {}
         else:
@@ -243,6 +253,7 @@ class Stateful:
         branch = _Branch(options, tids, sleep)
         branch.step = rt.steps
         branch.key = self._key
+        branch.reliance = self._reliance
         self._path.append(branch)
         self._depth += 1
         index = tids.index(options[0])
@@ -260,11 +271,16 @@ class Stateful:
         self._spent += current in enabled
 
     def _reduced(self, rt: Runtime, enabled: Sequence[Thread], sleep: Sleep) -> list[int]:
-        """Return the threads to explore from here; none if all that follows was explored."""
+        """Return the threads to explore from here; none if all that follows was explored.
+
+        Of a state met again ``sleep`` keeps who slept both times.
+        """
         threads = [t for t in rt.all_threads if not t.finished]
+        # Under other checkers kinds are not known: more conflicts, never fewer.
         objects = rt.instruments.by_name if isinstance(rt.instruments, Dormant) else {}
-        index = self._futures.alone(threads, enabled, objects, rt.steps)
-        if index >= 0:
+        answer = self._futures.alone(threads, enabled, objects)
+        if answer is not None:
+            index, self._reliance = answer
             tid = enabled[index].tid
             return [] if tid in sleep else [tid]
         self._key = key = state_key(rt, rt.roots(), rt.opaque, current=False)
@@ -276,6 +292,7 @@ class Stateful:
         assert isinstance(slept, frozenset)
         self.cycles += any(branch.key == key for branch in self._path)
         self._seen[key] = slept & now
+        # Else each visit would count on the other for what neither explores.
         for tid in now - slept:
             del sleep[tid]
         # Awake now, but left out the time before.
