@@ -251,6 +251,8 @@ class AccessRecorder:
         for thread in threads:
             if not thread.finished:
                 self._step = step = Footprint(thread.tid, thread.op)
+                if self.locate is not None:
+                    step.stand = self.locate(thread)
                 able = True
                 try:
                     self._declared(step, thread, thread.op)

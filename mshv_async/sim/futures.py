@@ -19,6 +19,8 @@ what the step itself turns out to touch included. A search is believed if nothin
 an answer that it relied on: of all executions in which a thread does what is not known, take the
 shortest; all steps before are as known, so the search met it, or one like it, too.
 
+A step that may end the execution never goes alone: what the others would come to is not seen then.
+
 Accesses are numbered, and sets of them are bits of one integer.
 """
 
@@ -41,8 +43,9 @@ if TYPE_CHECKING:
 #: A place of which more ranges are touched than this counts as touched whole.
 RANGES_MAX = 12
 
-Reliance = tuple[int, int]
-"""What was known of a step when it was answered for, and what else it may not conflict with."""
+Reliance = tuple[int, int, list["Stand"]]
+"""What was known of a step when it was answered for, what else it may not conflict with, and where
+the others stood."""
 
 
 def stand_of(thread: Thread) -> Stand:
@@ -76,6 +79,7 @@ class Futures:
         self._reads = 0  # the bits of those that read a range
         self._clashing: list[int] = []  # of each access: the bits of those it conflicts with
         self._steps: dict[object, int] = {}  # by the first of the stand: thread and operation
+        self._fatal: set[object] = set()  # operations that ended an execution; membership only
         self._waits: dict[Stand, int] = {}  # what decides whether the step there can happen
         self._after: dict[Stand, int] = {}
         self._before: dict[Stand, dict[Stand, None]] = {}  # which stands lead to one directly
@@ -145,19 +149,30 @@ class Futures:
     # -- learning --------------------------------------------------------------------------
 
     def learn(
-        self, steps: Sequence[Footprint], parents: Mapping[int, int], ends: Mapping[int, Stand]
+        self,
+        steps: Sequence[Footprint],
+        parents: Mapping[int, int],
+        ends: Mapping[int, Stand],
+        waiting: Sequence[Footprint] = (),
     ) -> None:
         """Take over one execution.
 
         ``steps`` in order; ``parents``: by tid of a thread that was created, which step did it;
-        ``ends``: where the threads stood that had not finished when it was cut, if it was.
+        ``ends``: where the threads stood that had not finished when it was cut, if it was;
+        ``waiting``: what they were about to do when it came to its end, guards that never held
+        included.
         """
         next_stand: dict[int, Stand] = dict(ends)
+        for step in waiting:
+            self._learn_step(step, step.stand)
+            next_stand[step.tid] = step.stand
         children: dict[int, list[int]] = {}
         for tid, index in parents.items():
             children.setdefault(index, []).append(tid)
         for index in range(len(steps) - 1, -1, -1):
             step = steps[index]
+            if not step.stand:  # before the first decision, where nothing is asked
+                break
             self._learn_step(step, step.stand)
             for tid in (step.tid, *children.get(index, ())):
                 if tid in next_stand:
@@ -225,9 +240,10 @@ class Futures:
             for other, future in groups.items():
                 if other != root:
                     others |= future
-            known = self._steps.get(stands[thread.tid][0])
+            operation = stands[thread.tid][0]
+            known = self._steps.get(operation)
             mine = [t for t in threads if t is not thread and _root(t) == root]
-            if known is None or any(t in enabled for t in mine):
+            if known is None or operation in self._fatal or any(t in enabled for t in mine):
                 continue
             step = self._as_it_is(known, objects) if self.against(known) & others else known
             for t in mine:
@@ -237,9 +253,10 @@ class Futures:
             for t in mine:
                 stand = stands[t.tid]
                 self._not_meeting[stand] = self._not_meeting.get(stand, 0) | others
-            for stand in [stands[t.tid] for t in threads if _root(t) != root]:
+            elsewhere = [stands[t.tid] for t in threads if _root(t) != root]
+            for stand in elsewhere:
                 self._not_after[stand] = self._not_after.get(stand, 0) | step
-            return index, (known, others)
+            return index, (known, others, elsewhere)
         return None
 
     def _groups(
@@ -259,8 +276,22 @@ class Futures:
 
     def hold(self, step: Footprint, reliance: Reliance) -> None:
         """Hold against an answer what the step that it was given for turned out to touch."""
-        known, others = reliance
-        self.broken |= bool(self.against(self.bits(step) & ~known) & others)
+        known, others, elsewhere = reliance
+        more = self.bits(step) & ~known
+        if not more:
+            return
+        for stand in elsewhere:
+            others |= self._after.get(stand, 0)
+            self._not_after[stand] = self._not_after.get(stand, 0) | more
+        self.broken |= bool(self.against(more) & others)
+
+    def ended(self, stand: Stand, *, alone: bool) -> None:
+        """Learn that a step there can end an execution, which hides what the others would do.
+
+        ``alone``: an answer let it go first.
+        """
+        self._fatal.add(stand[0] if stand else None)
+        self.broken |= alone
 
     def _declared(self, op: Op) -> int:
         """Return what is known of a stand that nobody went on from; -1: too little."""

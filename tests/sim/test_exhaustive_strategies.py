@@ -11,8 +11,8 @@ import pytest
 from generated_programs import MAP_THEMES, THEMES, builder, generate
 from playing import LastPass, operation, play_each, verdict_of
 
-from mshv_async.sim import Bounds, Mutex, RangeMap, Shared, accesses, point, step
-from mshv_async.sim.strategies import Dfs, Stateful
+from mshv_async.sim import Bounds, Mutex, RangeMap, Shared, accesses, choose, point, step
+from mshv_async.sim.strategies import Dfs, Stateful, stateful
 
 PROGRAMS = 600 if os.environ.get("MSHV_ASYNC_LONG") == "1" else 40
 LIMITS = Bounds(max_steps=20_000)
@@ -37,7 +37,13 @@ def outcomes(build, strategy):
 
 @pytest.mark.parametrize("first", range(0, PROGRAMS, 20))
 @pytest.mark.parametrize("themes", [THEMES, MAP_THEMES], ids=["all", "maps"])
-def test_stateful_finds_the_outcomes_of_dfs_in_no_more_executions(themes, first):
+@pytest.mark.parametrize("samples", [stateful.LEARNING, 3])
+def test_stateful_finds_the_outcomes_of_dfs_in_no_more_executions(
+    themes, first, samples, monkeypatch
+):
+    # With few samples it has to notice by itself what they did not show.
+    monkeypatch.setattr(stateful, "LEARNING", samples)
+    monkeypatch.setattr(stateful, "LEARNING_MAX", 10 * samples)
     compared = 0
     for seed in range(first, first + 20):
         program = generate(seed, themes)
@@ -181,3 +187,35 @@ def test_who_only_fills_what_is_absent_leaves_alone_what_is_there(monkeypatch):
     monkeypatch.setattr(accesses, "change_of", lambda _: accesses.WRITE)
     assert outcomes(fillers(3, 3), guesses)[0] == found
     assert knows.states < guesses.states / 2
+
+
+def after_a_choice(threads, *, odds):
+    """One thread chooses before there is anybody else, then lets the others loose on a cell."""
+
+    def build(rt):
+        cell = Cell()
+
+        async def adds(me):
+            await step("add", cell, write=True)
+            cell.value = cell.value * 3 + me
+
+        async def first():
+            cell.value = choose("first", odds)
+            for me in range(threads):
+                rt.spawn(f"w{me}", lambda me=me: operation(adds(me + 1)))
+
+        rt.spawn("first", lambda: operation(first()))
+        rt.roots = lambda: (cell,)
+        return lambda: cell.value
+
+    return build
+
+
+def test_choices_before_the_first_decision_between_threads_are_gone_through_too():
+    build = after_a_choice(3, odds=3)
+    expected, executions = outcomes(build, Dfs())
+    assert (len(expected), executions) == (18, 270)
+    strategy = Stateful()
+    found, _ = outcomes(build, strategy)
+    assert found == expected
+    assert strategy.searched <= executions

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+import pytest
 from playing import LastPass, operation, play_each
 
-from mshv_async.sim import Bounds, Shared, choose, step
-from mshv_async.sim.strategies import Dfs, Stateful
+from mshv_async.sim import Bounds, Op, Shared, choose, do, step
+from mshv_async.sim.faults import ModelFault
+from mshv_async.sim.strategies import Dfs, Stateful, stateful
 
 
 class Cell(Shared):
@@ -18,7 +22,12 @@ class Cell(Shared):
 
 def outcomes(build, strategy):
     seen = LastPass(strategy)
-    play_each(build, strategy, 20_000, lambda rt, r: rt.cut or seen.add(r), bounds=Bounds())
+
+    def see(rt, result):
+        if not rt.cut:
+            seen.add(result if rt.finding is None else rt.finding.title)
+
+    play_each(build, strategy, 20_000, see, bounds=Bounds())
     return seen
 
 
@@ -85,3 +94,70 @@ def test_what_another_choice_of_a_step_that_goes_alone_touches_is_held_against_i
     strategy = Stateful()
     assert outcomes(build, strategy) == outcomes(build, Dfs()) == {7, 100, 201, 403, 807}
     assert strategy.restarts >= 1
+
+
+def one_value_of_which_reads(rt):
+    """A step that touches what the other works on with one value of its choice only."""
+    cell, out = Cell("cell"), Cell("out")
+
+    async def chooses():
+        await step("choose", None)
+        out.value = 5 if choose("pick", 2) else 1 + cell.value
+        await step("and on", None)
+
+    async def writes():
+        await step("write", cell, write=True)
+        cell.value = 1
+        await step("and on", None)
+
+    rt.spawn("chooses", lambda: operation(chooses()))
+    rt.spawn("writes", lambda: operation(writes()))
+    rt.roots = lambda: (cell, out)
+    return lambda: (cell.value, out.value)
+
+
+def a_guard_that_may_never_hold(rt):
+    """A daemon that can go on only before the other's first step."""
+    cell, out = Cell("cell"), Cell("out")
+
+    async def waits():
+        await do(Op("wait", guard=lambda _: cell.value == 0))
+        out.value = 1
+
+    async def closes():
+        await step("close", cell, write=True)
+        cell.value = 1
+        await step("look", out)
+
+    rt.spawn("closes", lambda: operation(closes()))
+    rt.spawn("waits", waits, daemon=True)
+    rt.roots = lambda: (cell, out)
+    return lambda: (cell.value, out.value)
+
+
+def two_faults(rt):
+    """Threads that have nothing to do with each other, and both fail."""
+    cells = Cell("a"), Cell("b")
+
+    async def fails(cell, steps):
+        for _ in range(steps):
+            await step("work", cell, write=True)
+            cell.value += 1
+        raise ModelFault("oops", f"in {cell.name}", (cell,))
+
+    for steps, cell in enumerate(cells, 1):
+        body = partial(fails, cell, steps)
+        rt.spawn(cell.name, lambda body=body: operation(body()))
+    rt.roots = lambda: cells
+
+
+@pytest.mark.parametrize("samples", [1, stateful.LEARNING])
+@pytest.mark.parametrize(
+    "build", [one_value_of_which_reads, a_guard_that_may_never_hold, two_faults]
+)
+def test_nothing_is_lost_where_a_step_ends_too_much_or_never_comes(build, samples, monkeypatch):
+    monkeypatch.setattr(stateful, "LEARNING", samples)
+    monkeypatch.setattr(stateful, "LEARNING_MAX", samples)
+    expected = outcomes(build, Dfs())
+    assert len(expected) > 1
+    assert outcomes(build, Stateful()) == expected

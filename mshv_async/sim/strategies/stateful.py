@@ -99,6 +99,7 @@ class Stateful:
         self._path: list[_Branch] = []
         self._depth = 0
         self._fresh = 0  # depth from which on the execution leaves the path of the one before
+        self._early = 0  # that of the decision between threads before it
         self._spent = 0
         self._patience = 0  # the executions that a broken pass ends at; 0: not broken
         self._seen: dict[bytes, frozenset[int] | int] = {}
@@ -153,7 +154,9 @@ class Stateful:
             self._begin_pass()
         self.searched += 1
         self.prefix = max(len(self._path) - 1, 0)
-        self._fresh = max((n for n, b in enumerate(self._path) if b.tids), default=-1)
+        turns = [n for n, branch in enumerate(self._path) if branch.tids]
+        self._fresh = turns[-1] if turns else 0
+        self._early = turns[-2] if len(turns) > 1 else 0
         return True
 
     def _begin_pass(self) -> None:
@@ -198,7 +201,13 @@ class Stateful:
                     branch.taken = step
                 else:
                     branch.taken.join(step)
-        self._futures.learn(self._steps, rt.recorder.parents, self._ends)
+        pending = rt.recorder.pending
+        if rt.finding is not None and not rt.fair and any(able for _, able in pending):
+            last = len(self._steps) - 1
+            alone = any(b.step == last and b.reliance is not None for b in self._path[-1:])
+            self._futures.ended(self._steps[last].stand, alone=alone)
+        waiting = [step for step, _ in pending]
+        self._futures.learn(self._steps, rt.recorder.parents, self._ends, waiting)
         if self._futures.broken and not self._patience:
             self._patience = self.searched + max(PATIENCE, self.searched // 4)
 
@@ -221,16 +230,18 @@ class Stateful:
         recorder = rt.recorder
         assert recorder is not None
         recorder.locate = stand_of
-        recorder.on = rt.suspended = self._learner is not None or not self._path
+        recorder.on = self._learner is not None or not any(b.tids for b in self._path)
+        # Suspended one decision before: else who is chosen there is not seen where it stands.
+        rt.suspended = recorder.on or self._early <= self._depth
 
     def _follow(self, rt: Runtime, enabled: Sequence[Thread], current: Thread | None) -> int:
         branch = self._path[self._depth]
         tids = tuple(t.tid for t in enabled)
         assert branch.tids == tids, "an execution did not repeat its prefix"
-        if self._depth >= self._fresh:
+        if self._depth >= self._early:
             rt.suspended = True
-            if rt.recorder is not None:
-                rt.recorder.on = True
+        if self._depth >= self._fresh and rt.recorder is not None:
+            rt.recorder.on = True
         self._depth += 1
         branch.step = rt.steps
         index = tids.index(branch.options[branch.position])
