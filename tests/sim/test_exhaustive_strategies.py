@@ -1,6 +1,6 @@
 """Exhaustive searches come to the same outcomes, whatever they leave out.
 
-Set MSHV_ASYNC_LONG=1 for 600 generated programs of each kind instead of 40.
+Set MSHV_ASYNC_LONG=1 for 600 generated programs of each kind instead of 20.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from playing import LastPass, operation, play_each, verdict_of
 from mshv_async.sim import Bounds, Mutex, RangeMap, Shared, accesses, choose, point, step
 from mshv_async.sim.strategies import Dfs, Stateful, stateful
 
-PROGRAMS = 600 if os.environ.get("MSHV_ASYNC_LONG") == "1" else 40
+PROGRAMS = 600 if os.environ.get("MSHV_ASYNC_LONG") == "1" else 20
 LIMITS = Bounds(max_steps=20_000)
 #: Programs of which dfs has more schedules are not compared.
 EXECUTIONS_MAX = 4_000
