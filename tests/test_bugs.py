@@ -266,7 +266,7 @@ def mended():
         pytest.param(name, driver, strategy, id=f"{name}-{driver}-{strategy}")
         for name, bug in BUGS.items()
         for driver in bug.mended
-        for strategy in (("portfolio", "random") if LONG else ("portfolio",))
+        for strategy in ("portfolio", "random")
     ]
 
 

@@ -1,6 +1,6 @@
 """Small scopes: clean where they are sampled, and where every schedule of them is run.
 
-Set MSHV_ASYNC_LONG=1 for two preemptions instead of none with all checks of the model on.
+Set MSHV_ASYNC_LONG=1 for two preemptions instead of one with all checks of the model on.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from mshv_async.scenario.shipped import shipped_paths
 LONG = os.environ.get("MSHV_ASYNC_LONG") == "1"
 
 #: Preemptions, and what at least there must be of schedules and states within them.
-PREEMPTIONS, SCHEDULES, STATES = (2, 20_000, 1_200) if LONG else (0, 60, 200)
+PREEMPTIONS, SCHEDULES, STATES = (2, 20_000, 1_200) if LONG else (1, 1_500, 800)
 
 #: What looks for other schedules than the first; dpor takes its time.
 SEARCHING = [name for name in STRATEGIES if name != "fifo" and (LONG or name != "dpor")]

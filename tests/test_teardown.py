@@ -60,6 +60,7 @@ ONLY_LONG = [*BESIDE, *(name for name in ORDERS if name.startswith("hypervisor-s
 #: Whose states without any bound the suite visits.
 SMALL = [
     *CLOSINGS,
+    *(f"hypervisor-scheduler/{name}" for name in CLOSINGS),
     *BLOCKED,
     "sleeping-mm-partition-vp",
 ]
