@@ -76,3 +76,13 @@ def test_freed_objects_stay_freed_and_later_ones_report_at_once():
     assert type(plain) is type(later) is not Thing
     assert is_freed(gone)
     assert (held._tracked, more._tracked) == (True, True)
+
+
+def test_an_object_is_known_by_name_unless_several_had_it():
+    dormant = Dormant()
+    token = instrumented.set(dormant)
+    only, _, _ = RangeMap("one"), RangeMap("two"), RangeMap("two")
+    dormant.wake()
+    RangeMap("two")
+    instrumented.reset(token)
+    assert dormant.by_name == {"one": only, "two": None}

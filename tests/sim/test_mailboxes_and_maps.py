@@ -221,6 +221,13 @@ def check(steps, *, linear):
     """Compare with a dictionary of single keys after every edit."""
     ranged, model = RangeMap("map", linear=linear), {}
     for (lo, hi), value in steps:
+        told = {k: kind for a, b, kind in ranged._changes(lo, hi, value) for k in range(a, b)}
+        for key in range(lo, hi):
+            new = value if value is None else value_at(value, lo, key, linear=linear)
+            old = model.get(key)
+            kind = "absent" if old is None else "present"
+            assert told.pop(key) == (None if old == new else kind), "what a write changes"
+        assert not told
         if value is None:
             ranged.clear(lo, hi)
         else:
